@@ -1,0 +1,59 @@
+# make demo   the main job on three demo hosts of this machine (ONCE=1: print the table and end)
+# make test   everything that is tested, lint and types included
+# make help   the rest
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+
+.PHONY: help demo test lint bench-deploy bench-executor lock clean
+
+help:
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("plugfleet needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.test-installed: $(VENV)/.installed requirements-test.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-test.lock
+	@touch $@
+
+demo: $(VENV)/.installed  ## run the main job on three demo hosts of this machine; ONCE=1 ends after the table
+	@$(BIN)/python -m demo $(if $(ONCE),--once)
+
+test: $(VENV)/.test-installed  ## install what the tests need, then lint, types and all tests
+	@tests/install-packages
+	@$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest --durations=15
+
+lint: $(VENV)/.test-installed  ## ruff, mypy, import-linter, vermin, ansible-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/vermin --quiet --no-tips --violations -t=3.8- agentplugin executor plugins $$(find roles -path '*/host/*.py')
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/ansible-lint --offline --profile production --strict -q
+
+N ?= 50
+bench-deploy: $(VENV)/.test-installed  ## our deploy against the plain play over SSH, N hosts (default 50); needs root
+	@tests/install-packages
+	@$(BIN)/python -m benchmarks.bench_deploy --hosts $(N)
+
+bench-executor: $(VENV)/.test-installed  ## 200 plugins for two minutes: memory, CPU and jitter of the executor
+	@$(BIN)/python -m benchmarks.bench_executor
+
+lock: $(VENV)/.installed  ## write the lock files anew from pyproject.toml
+	$(BIN)/pip install --quiet pip-tools
+	$(BIN)/pip-compile $(COMPILE) --extra build -o requirements.lock pyproject.toml
+	$(BIN)/pip-compile $(COMPILE) --extra build --extra test -o requirements-test.lock -c requirements.lock pyproject.toml
+
+COMPILE := --quiet --generate-hashes --strip-extras --allow-unsafe --no-header --no-emit-options \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+
+clean:  ## remove the virtual environment and the demo
+	rm -rf $(VENV) .plugfleet
