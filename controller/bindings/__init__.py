@@ -1,0 +1,1 @@
+"""The bindings slice: which hostgroup runs which plugins."""

@@ -1,0 +1,188 @@
+"""Composing the plugin tree out of its sources, as a git tree object: no work tree is involved."""
+
+from __future__ import annotations
+
+import posixpath
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from controller.catalog.errors import ComposeError
+from controller.catalog.git import GitFailed, Repository
+from controller.catalog.sources import FetchedSource
+
+_SUBMODULE, _SYMLINK = "160000", "120000"
+_MAX_LINK_DEPTH = 40  # Linux follows no more (ELOOP, path_resolution(7))
+_LEAVES = (
+    "leads out of the plugin tree: on a host the agent would follow it. "
+    "Put the file itself into the tree"
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of a tree.
+
+    Attributes:
+        mode: git's file mode: "100644", "100755", "120000" (symlink), "160000" (submodule).
+        blob: its object name.
+        size: bytes; 0 for a submodule.
+        path: its path in the tree.
+    """
+
+    mode: str
+    blob: str
+    size: int
+    path: str
+
+
+def compose(repository: Repository, sources: Sequence[FetchedSource]) -> str:
+    """Mount every source at its path and return the tree's object name.
+
+    Raises:
+        ComposeError: a mount point is taken, a subdir is missing, or the tree holds what must
+            not reach a host.
+    """
+    trees = [(_subtree(repository, fetched), fetched) for fetched in sources]
+    if len(trees) == 1 and not trees[0][1].source.path:
+        tree = trees[0][0]
+    else:
+        tree = _merge(repository, trees)
+    check_entries(repository, list(entries(repository, tree)))
+    return tree
+
+
+def _subtree(repository: Repository, fetched: FetchedSource) -> str:
+    source = fetched.source
+    try:
+        tree = repository.text("rev-parse", "--verify", f"{fetched.commit}:{source.subdir}")
+        kind = repository.text("cat-file", "-t", tree)
+    except GitFailed:
+        kind = "missing"
+    if kind != "tree":
+        raise ComposeError(
+            f"source {source.url.clean} at {source.ref!r} has no folder {source.subdir!r}"
+        )
+    return tree
+
+
+def _merge(repository: Repository, trees: Sequence[tuple[str, FetchedSource]]) -> str:
+    with tempfile.TemporaryDirectory(prefix="plugfleet-compose-") as scratch:
+        env = {"GIT_INDEX_FILE": f"{scratch}/index"}
+        repository.run("read-tree", "--empty", env=env)
+        # Shallow mount points first, so that git sees a deeper one that is already taken.
+        for tree, fetched in sorted(trees, key=lambda t: t[1].source.path.count("/")):
+            path = fetched.source.path
+            mount = (f"--prefix={path}/",) if path else ("--prefix=",)
+            try:
+                repository.run("read-tree", *mount, tree, env=env)
+            except GitFailed as error:
+                raise ComposeError(
+                    f"source {fetched.source.url.clean} cannot be mounted at {path or '/'!r}: "
+                    f"another source already has files there ({error.stderr})"
+                ) from None
+        return repository.text("write-tree", env=env)
+
+
+def entries(repository: Repository, tree: str) -> Iterator[Entry]:
+    """List every file of a tree, in git's order."""
+    listing = repository.run("ls-tree", "-r", "-z", "--long", "--full-tree", tree)
+    for record in listing.split(b"\0")[:-1]:
+        head, _, name = record.partition(b"\t")
+        mode, _, blob, size = head.decode("ascii").split()
+        yield Entry(
+            mode, blob, 0 if size == "-" else int(size), name.decode("utf-8", "surrogateescape")
+        )
+
+
+def check_entries(repository: Repository, files: Sequence[Entry]) -> None:
+    """Refuse what git would carry to every host but must not.
+
+    Raises:
+        ComposeError: a submodule (its files would be missing), a symlink that leaves the tree
+            (an agent follows it), or a path that a terminal or shell would mangle.
+    """
+    for entry in files:
+        if entry.mode == _SUBMODULE:
+            raise ComposeError(
+                f"{entry.path!r} is a git submodule: a clone leaves its folder empty. "
+                "Add that repository as a source of its own, mounted at this path"
+            )
+        if not all(c.isprintable() for c in entry.path):
+            raise ComposeError(f"the name {entry.path!r} is not printable UTF-8; rename the file")
+    links = symlinks(repository, files)
+    known = {entry.path for entry in files}
+    known |= {parent for path in known for parent in parents(path)}
+    for path in links:
+        _check_link(path, links, known)
+
+
+def symlinks(repository: Repository, files: Sequence[Entry]) -> dict[str, str]:
+    """The symlinks among a tree's files: path to target."""
+    links = {}
+    for entry in files:
+        if entry.mode == _SYMLINK:
+            target = repository.run("cat-file", "blob", entry.blob)
+            links[entry.path] = target.decode("utf-8", "surrogateescape")
+    return links
+
+
+def parents(path: str) -> Iterator[str]:
+    """Every folder above a path of the tree, without the tree itself."""
+    while path := posixpath.dirname(path):
+        yield path
+
+
+def _check_link(path: str, links: dict[str, str], known: set[str]) -> None:
+    try:
+        resolved = follow(path, links)
+    except LookupError as error:
+        raise ComposeError(f"the symlink {path!r} {error.args[0]}") from None
+    if resolved and resolved not in known:
+        raise ComposeError(
+            f"the symlink {path!r} points at {links[path]!r}, which is not in the plugin tree"
+        )
+
+
+def follow(path: str, links: dict[str, str]) -> str:
+    """Resolve a path inside a tree through its symlinks; "" is the tree itself.
+
+    Args:
+        links: the tree's symlinks, path to target.
+
+    Raises:
+        LookupError: it leaves the tree or goes round in a circle; the argument says so.
+    """
+    pending = path.split("/")
+    resolved: list[str] = []
+    followed = 0
+    while pending:
+        part = pending.pop(0)
+        if part in ("", "."):
+            continue
+        if part == "..":
+            if not resolved:
+                raise LookupError(_LEAVES)
+            resolved.pop()
+            continue
+        resolved.append(part)
+        target = links.get("/".join(resolved))
+        if target is None:
+            continue
+        followed += 1
+        if followed > _MAX_LINK_DEPTH:
+            raise LookupError("goes round in a circle")
+        if target.startswith("/"):
+            raise LookupError(_LEAVES)
+        resolved.pop()
+        pending = target.split("/") + pending
+    return "/".join(resolved)
+
+
+def export(repository: Repository, tree: str, folder: Path) -> None:
+    """Write a tree to a folder the way a host's git would, attributes of the tree included."""
+    with tempfile.TemporaryDirectory(prefix="plugfleet-index-") as scratch:
+        env = {"GIT_INDEX_FILE": f"{scratch}/index", "GIT_WORK_TREE": str(folder)}
+        repository.run("read-tree", tree, env=env)
+        repository.run("checkout-index", "--all", "--force", "--quiet", env=env)

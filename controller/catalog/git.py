@@ -1,0 +1,127 @@
+"""Running git on the control node so that no repository, URL or user setting can run a command.
+
+Hooks, filters, fsmonitor and remote helpers are off in every call; nothing prompts; credentials
+go to git through an askpass program that reads them from the environment, so they are in no
+process list and in no file of the repository.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from controller.catalog.errors import CatalogError
+from controller.catalog.urls import redact
+
+ASKPASS = Path(__file__).with_name("askpass.sh")
+
+# Set on the command line, so that they win over the repository's and the user's configuration.
+_INERT = (
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "protocol.allow=never",
+    "protocol.git.allow=always",
+    "protocol.https.allow=always",
+    "protocol.http.allow=always",
+    "protocol.ssh.allow=always",
+    "protocol.file.allow=always",
+    "gc.auto=0",
+    "advice.detachedHead=false",
+)
+
+
+class GitFailed(CatalogError):
+    """git ended with an error; the message holds its last words, without credentials."""
+
+    def __init__(self, command: str, returncode: int, stderr: str) -> None:
+        self.returncode = returncode
+        self.stderr = redact(stderr.strip())
+        super().__init__(f"git {command}: {self.stderr or f'exit status {returncode}'}")
+
+
+class Repository:
+    """A bare git repository on the control node.
+
+    Args:
+        path: its folder; made by `ensure`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def ensure(self) -> None:
+        """Make the repository if it is not there. Safe to call at any time."""
+        if not (self.path / "HEAD").is_file():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # No template: a user's template folder may hold hooks.
+            self.run("init", "--quiet", "--bare", "--template=", str(self.path), inside=False)
+
+    def run(
+        self,
+        *args: str,
+        data: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        isolated: bool = True,
+        timeout: float = 120,
+        inside: bool = True,
+    ) -> bytes:
+        """Run git and return its standard output.
+
+        Args:
+            args: git's arguments; the first one is the sub-command.
+            data: standard input.
+            env: variables to add.
+            isolated: ignore the user's and the system's git configuration. Only fetching needs
+                them (proxies, certificate authorities).
+            timeout: seconds; git is killed after that.
+            inside: run against this repository.
+
+        Raises:
+            GitFailed: git ended with an error or ran out of time.
+        """
+        command = ["git"]
+        for setting in _INERT:
+            command += ["-c", setting]
+        if inside:
+            command += ["--git-dir", str(self.path)]
+        command += args
+        # GIT_* variables of the caller (a hook, a rebase) would point git at another repository.
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+        for kept in ("GIT_SSH_COMMAND", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH"):
+            if not isolated and kept in os.environ:
+                environment[kept] = os.environ[kept]
+        environment.update(
+            LC_ALL="C", GIT_TERMINAL_PROMPT="0", GIT_ASKPASS="", SSH_ASKPASS="", **(env or {})
+        )
+        environment.setdefault("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")
+        if isolated:
+            environment.update(GIT_CONFIG_GLOBAL=os.devnull, GIT_CONFIG_NOSYSTEM="1")
+        try:
+            process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                # A session of its own: no terminal to prompt on, and one group to end.
+                start_new_session=True,
+            )
+        except FileNotFoundError:
+            raise CatalogError("git is not installed on the control node") from None
+        try:
+            output, errors = process.communicate(data, timeout=timeout)
+        except subprocess.TimeoutExpired:
+            # git's helpers (ssh, git-remote-https) would outlive a kill of git alone.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            raise GitFailed(args[0], -1, f"no answer within {timeout:g} s") from None
+        if process.returncode:
+            raise GitFailed(args[0], process.returncode, errors.decode("utf-8", "replace"))
+        return output
+
+    def text(self, *args: str, env: Mapping[str, str] | None = None) -> str:
+        """Run git and return its output as one stripped text."""
+        return self.run(*args, env=env).decode("utf-8", "surrogateescape").strip()

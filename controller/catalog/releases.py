@@ -1,0 +1,186 @@
+"""The deploy line: every release is a commit whose parent is the release before it.
+
+So the line only moves forward, a rollback is a new release with an old tree, and the `git pull`
+of an unmodified Open-Falcon agent always fast-forwards (tried with a real agent: install, newer,
+back to older, three times `success`).
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from controller.catalog.errors import ReleaseError
+from controller.catalog.git import GitFailed, Repository
+from controller.catalog.sources import FetchedSource
+
+DEPLOY_BRANCH = "deploy"
+_DEPLOY_REF = f"refs/heads/{DEPLOY_BRANCH}"
+_IDENTITY = {
+    "GIT_AUTHOR_NAME": "plugfleet",
+    "GIT_AUTHOR_EMAIL": "plugfleet@localhost",
+    "GIT_COMMITTER_NAME": "plugfleet",
+    "GIT_COMMITTER_EMAIL": "plugfleet@localhost",
+}
+_TRAILER = re.compile(r"^Plugin-(Release|Source|Rollback-To|By): (.*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Release:
+    """One published state of the whole plugin tree.
+
+    Attributes:
+        number: 1 for the first release of a deploy line, then one more for each.
+        commit: its commit on the deploy line.
+        tree: the tree's object name; equal trees are equal plugin trees.
+        sources: "path url ref commit" of each source, as in the commit's trailers.
+        created: seconds since the epoch.
+        rollback_to: number of the release whose tree this one has again, or 0.
+        by: who asked for it.
+    """
+
+    number: int
+    commit: str
+    tree: str
+    sources: tuple[str, ...] = ()
+    created: int = 0
+    rollback_to: int = 0
+    by: str = field(default="", compare=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The release as plain data."""
+        return asdict(self) | {"sources": list(self.sources)}
+
+
+def head(repository: Repository) -> Release | None:
+    """The newest release, or None where nothing was published yet."""
+    newest = history(repository, limit=1)
+    return newest[0] if newest else None
+
+
+def history(repository: Repository, *, limit: int = 0) -> list[Release]:
+    """Releases of the deploy line, newest first; `limit` 0 means all."""
+    try:
+        raw = repository.run(
+            "log",
+            "--first-parent",
+            "-z",
+            "--format=%H%n%T%n%ct%n%B",
+            *([f"--max-count={limit}"] if limit else []),
+            _DEPLOY_REF,
+        )
+    except GitFailed as error:
+        if "unknown revision" in error.stderr or "does not have any commits" in error.stderr:
+            return []
+        raise
+    return [_parse(record) for record in raw.decode("utf-8", "replace").split("\0") if record]
+
+
+def _parse(record: str) -> Release:
+    commit, tree, created, message = record.split("\n", 3)
+    trailers: dict[str, list[str]] = {}
+    for name, value in _TRAILER.findall(message):
+        trailers.setdefault(name, []).append(value)
+    try:
+        number = int(trailers["Release"][0])
+        rollback_to = int(trailers.get("Rollback-To", ["0"])[0])
+    except (KeyError, ValueError):
+        raise ReleaseError(
+            f"commit {commit} on the deploy line is not a release (no Plugin-Release trailer): "
+            "somebody else wrote to this repository; use a folder of plugfleet's own"
+        ) from None
+    return Release(
+        number=number,
+        commit=commit,
+        tree=tree,
+        sources=tuple(trailers.get("Source", [])),
+        created=int(created),
+        rollback_to=rollback_to,
+        by=" ".join(trailers.get("By", [""])),
+    )
+
+
+def find(repository: Repository, number: int) -> Release:
+    """The release of a number.
+
+    Raises:
+        ReleaseError: there is none.
+    """
+    releases = history(repository)
+    for release in releases:
+        if release.number == number:
+            return release
+    newest = releases[0].number if releases else 0
+    raise ReleaseError(f"there is no release {number}; the newest is {newest}")
+
+
+def publish(
+    repository: Repository, tree: str, sources: Sequence[FetchedSource], *, by: str = ""
+) -> tuple[Release, bool]:
+    """Make a tree the newest release.
+
+    Returns:
+        The release, and whether it is a new one: a tree that is already the newest release's
+        publishes nothing.
+    """
+    lines = tuple(
+        f"{f.source.path or '.'} {f.source.url.clean} {f.source.ref} {f.commit}" for f in sources
+    )
+    return _advance(repository, tree, lines, by=by)
+
+
+def rollback(repository: Repository, number: int, *, by: str = "") -> tuple[Release, bool]:
+    """Publish the tree of an older release as the newest one.
+
+    Raises:
+        ReleaseError: there is no such release.
+    """
+    old = find(repository, number)
+    return _advance(repository, old.tree, old.sources, by=by, rollback_to=number)
+
+
+def _advance(
+    repository: Repository,
+    tree: str,
+    sources: tuple[str, ...],
+    *,
+    by: str,
+    rollback_to: int = 0,
+) -> tuple[Release, bool]:
+    previous = head(repository)
+    if previous and previous.tree == tree:
+        return previous, False
+    number = previous.number + 1 if previous else 1
+    title = f"Release {number}" + (f": back to release {rollback_to}" if rollback_to else "")
+    trailers = [f"Plugin-Release: {number}"]
+    trailers += [f"Plugin-Source: {line}" for line in sources]
+    if rollback_to:
+        trailers.append(f"Plugin-Rollback-To: {rollback_to}")
+    who = " ".join(by.split())
+    if who:
+        trailers.append(f"Plugin-By: {who}")
+    # A clock that went back must not make a release older than its parent: agents' git and
+    # people sort by this date.
+    created = max(int(time.time()), previous.created if previous else 0)
+    date = f"{created} +0000"
+    commit = (
+        repository.run(
+            "commit-tree",
+            tree,
+            *(["-p", previous.commit] if previous else []),
+            data=(title + "\n\n" + "\n".join(trailers) + "\n").encode(),
+            env={**_IDENTITY, "GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date},
+        )
+        .decode()
+        .strip()
+    )
+    try:
+        repository.run("update-ref", _DEPLOY_REF, commit, previous.commit if previous else "0" * 40)
+    except GitFailed as error:
+        raise ReleaseError(
+            f"the deploy line moved while release {number} was made; run again ({error.stderr})"
+        ) from None
+    return Release(number, commit, tree, sources, created, rollback_to, who), True

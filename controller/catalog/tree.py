@@ -1,0 +1,54 @@
+"""A published tree as `agentplugin` looks at it: read from git, nothing on disk."""
+
+from __future__ import annotations
+
+from agentplugin.plans import Tree
+from controller.catalog import compose
+from controller.catalog.git import Repository
+
+
+class GitTree(Tree):
+    """The plugin tree of a release.
+
+    Args:
+        repository: the deploy repository.
+        tree: a tree or commit in it.
+    """
+
+    __slots__ = ("_children", "_entries", "_links", "_repository")
+
+    def __init__(self, repository: Repository, tree: str) -> None:
+        files = list(compose.entries(repository, tree))
+        self._repository = repository
+        self._entries = {entry.path: entry for entry in files}
+        self._links = compose.symlinks(repository, files)
+        self._children: dict[str, set[str]] = {"": set()}
+        for path in self._entries:
+            child = path
+            for parent in [*compose.parents(path), ""]:
+                self._children.setdefault(parent, set()).add(child.rpartition("/")[2])
+                child = parent
+
+    def _real(self, path: str) -> str | None:
+        try:
+            return compose.follow(path, self._links)
+        except LookupError:
+            return None
+
+    def listdir(self, path: str) -> list[str]:
+        real = self._real(path)
+        if real is None or real not in self._children:
+            raise FileNotFoundError(2, "no such folder in the plugin tree", path)
+        return sorted(self._children[real])
+
+    def isfile(self, path: str) -> bool:
+        return self._real(path) in self._entries
+
+    def isdir(self, path: str) -> bool:
+        return self._real(path) in self._children
+
+    def read(self, path: str) -> bytes:
+        real = self._real(path)
+        if real is None or real not in self._entries:
+            raise FileNotFoundError(2, "no such file in the plugin tree", path)
+        return self._repository.run("cat-file", "blob", self._entries[real].blob)
