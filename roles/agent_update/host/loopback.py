@@ -1,0 +1,47 @@
+"""Asking the agent on this host over HTTP: one bounded request, no library, no proxy."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional
+
+_MOST = 8 << 20
+
+
+def get(listen: str, path: str, timeout: float = 5) -> Optional[str]:
+    """The body of an answer; None where nobody listens or nothing came within `timeout` seconds.
+
+    The agent says its failures in the body, with status 200: the status is not looked at.
+    """
+    host, _, port = listen.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]") or "127.0.0.1", int(port)), timeout) as link:
+            deadline = time.time() + timeout
+            link.sendall(
+                ("GET %s HTTP/1.0\r\nHost: %s\r\nConnection: close\r\n\r\n" % (path, listen)).encode()
+            )
+            answer = b""
+            while len(answer) < _MOST:
+                link.settimeout(max(0.1, deadline - time.time()))
+                piece = link.recv(65536)
+                if not piece:
+                    break
+                answer += piece
+    except (OSError, ValueError):
+        return None
+    head, found, body = answer.partition(b"\r\n\r\n")
+    return body.decode("utf-8", "replace") if found else None
+
+
+def wait(listen: str, seconds: float) -> bool:
+    """Wait until the agent answers; False if it does not within `seconds`."""
+    deadline = time.time() + seconds
+    while time.time() < deadline:
+        if get(listen, "/health", 2) is not None:
+            return True
+        time.sleep(0.1)
+    return False

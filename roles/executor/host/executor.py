@@ -1,0 +1,139 @@
+"""Steps `install` and `start`: the executor's program, its service, and that it runs.
+
+A marker file stands from before the program is replaced until it has been restarted, so a visit
+that is killed in between leaves a host that the next one finishes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pwd
+import shutil
+
+import command
+import files
+import loopback
+from outcome import Outcome, StepFailed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict
+
+SYSTEMD = "/run/systemd/system"
+
+
+def install(plan: Dict[str, Any], blobs: Dict[str, bytes]) -> Outcome:
+    """Put the program and, with systemd, its unit in place."""
+    wanted, outcome = plan["executor"], Outcome("executor is installed")
+    parts = []
+    if os.geteuid() == 0 and _make_account(plan["user"], plan["root"]):
+        parts.append("account %s" % plan["user"])
+    files.make_folder(plan["root"], plan["user"])
+    files.make_folder(wanted["state"], plan["user"], 0o700)
+    files.make_folder(plan["agent"]["logs"], plan["user"])
+    files.make_folder(os.path.dirname(wanted["program"]), "")
+    if _sha256(wanted["program"]) != wanted["program_sha256"]:
+        if "program" not in blobs:
+            raise StepFailed("the executor's program was not sent; run again", "no-program")
+        files.write(plan["marker"], b"", 0o644)
+        files.write(wanted["program"], blobs["program"], 0o755)
+        parts.append("program")
+    if wanted["service"] == "systemd":
+        if not os.path.isdir(SYSTEMD):
+            raise StepFailed(
+                "systemd does not run on this host; set executor_service to process", "no-systemd"
+            )
+        before = files.read(wanted["unit_path"])
+        if before != wanted["unit"]:
+            files.write(plan["marker"], b"", 0o644)
+            files.write(wanted["unit_path"], wanted["unit"].encode(), 0o644)
+            parts.append("unit")
+            outcome.diff.append(
+                {
+                    "before": before or "",
+                    "after": wanted["unit"],
+                    "before_header": wanted["unit_path"],
+                    "after_header": wanted["unit_path"],
+                }
+            )
+    if parts:
+        outcome.changed = True
+        outcome.msg = "executor: %s written" % " and ".join(parts)
+    return outcome
+
+
+def _make_account(user: str, home: str) -> bool:
+    if user in ("", "root"):
+        return False
+    try:
+        pwd.getpwnam(user)
+        return False
+    except KeyError:
+        shell = next((s for s in ("/usr/sbin/nologin", "/sbin/nologin") if os.path.exists(s)), "")
+    status, output = command.run(
+        ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", home,
+         "--shell", shell or "/bin/false", user]
+    )  # fmt: skip
+    if status:
+        raise StepFailed("the account %s could not be made: %s" % (user, output), "no-user")
+    return True
+
+
+def _sha256(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
+    except FileNotFoundError:
+        return ""
+
+
+def start(plan: Dict[str, Any], blobs: Dict[str, bytes]) -> Outcome:
+    """Start the executor, or restart it where its program, unit or configuration is newer."""
+    wanted, agent = plan["executor"], plan["agent"]
+    stale = os.path.exists(plan["marker"])
+    if not stale and loopback.get(agent["listen"], "/health", 2) is not None:
+        return Outcome("executor runs")
+    if wanted["service"] == "systemd":
+        _systemd(wanted)
+    else:
+        _process(wanted, plan)
+    if not loopback.wait(agent["listen"], 20):
+        raise StepFailed(
+            "the executor does not answer on %s 20 s after its start: %s"
+            % (agent["listen"], _last_words(wanted)),
+            "executor-down",
+        )
+    if stale:
+        os.unlink(plan["marker"])
+    return Outcome("executor started", changed=True)
+
+
+def _systemd(wanted: Dict[str, Any]) -> None:
+    name = os.path.basename(wanted["unit_path"])
+    for args in (["daemon-reload"], ["enable", "--quiet", name], ["restart", name]):
+        status, output = command.run(["systemctl", *args])
+        if status:
+            raise StepFailed("systemctl %s: %s" % (" ".join(args), output), "systemctl")
+
+
+def _process(wanted: Dict[str, Any], plan: Dict[str, Any]) -> None:
+    python = shutil.which(wanted["python"])
+    if python is None:
+        raise StepFailed(
+            "%s is not on this host; set executor_python" % wanted["python"], "no-python"
+        )
+    base = [python, wanted["program"], "--config", plan["agent"]["cfg"]]
+    command.run([*base, "--stop"], plan["user"])
+    status, output = command.run([*base, "--supervise"], plan["user"])
+    if status:
+        raise StepFailed("the executor could not be started: %s" % output[-500:], "start")
+
+
+def _last_words(wanted: Dict[str, Any]) -> str:
+    if wanted["service"] == "systemd":
+        name = os.path.basename(wanted["unit_path"])
+        _, output = command.run(["journalctl", "--no-pager", "-n", "5", "-o", "cat", "-u", name])
+        return output[-500:] or "journalctl -u %s has no word of it" % name
+    text = files.read(os.path.join(wanted["state"], "executor.log")) or ""
+    return text[-500:] or "see its log in %s" % wanted["state"]

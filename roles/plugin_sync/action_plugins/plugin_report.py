@@ -1,0 +1,33 @@
+"""Action `plugin_report`: what a visit came to on this host, as this host's own task result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no types
+    """Give Ansible the host's result of `plugin_visit`, so that recap, diff and limits count it.
+
+    The name of the registered variable is passed rather than its value: templating the results of
+    a whole batch for every host of it would grow with the square of the hosts.
+    """
+
+    _supports_check_mode = True
+    _supports_diff = True
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        task_vars = task_vars or {}
+        name, host = self._task.args.get("visit"), task_vars.get("inventory_hostname")
+        try:
+            visited: dict[str, Any] = task_vars[name]["hosts"][host]
+        except (KeyError, TypeError):
+            return {
+                "failed": True,
+                "msg": f"{name!r} holds no visit to {host}; register plugin_visit under that name",
+            }
+        # What the visit did step by step stands in its own registered result; here it would hide
+        # the one sentence that matters.
+        hidden = () if self._display.verbosity else ("steps", "needed")
+        return {key: value for key, value in visited.items() if key not in hidden}

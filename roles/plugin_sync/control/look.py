@@ -1,0 +1,130 @@
+"""The look: one shell exec that says what a host has; nothing is changed by it."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_SCRIPT = Path(__file__).with_name("look.sh").read_text()
+# Comments would cost every host bytes and change nothing.
+_SCRIPT = re.sub(r"^#.*\n", "", _SCRIPT, flags=re.MULTILINE)
+
+# GET /plugins for a host without curl.
+_ASK = """\
+import socket, sys
+host, port = sys.argv[1].rsplit(":", 1)
+link = socket.create_connection((host, int(port)), 5)
+link.sendall(b"GET /plugins HTTP/1.0\\r\\n\\r\\n")
+answer = b"".join(iter(lambda: link.recv(65536), b""))
+sys.stdout.buffer.write(answer.partition(b"\\r\\n\\r\\n")[2])
+"""
+
+
+class LookError(Exception):
+    """The host did not answer the look in a form that can be read."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a host showed.
+
+    Attributes:
+        mirror: commit of the mirror's branch, or "".
+        status: output of `git status --porcelain=v2 --branch` in the agent's plugin folder, or "".
+        remote: the checkout's remote URL, or "" where it was not asked.
+        files: content of "cfg", "bindings" and "unit" where the file exists.
+        unreadable: names of those that exist but could not be read.
+        program: SHA-256 of the executor's program, or "".
+        marker: the executor must be restarted for its newer program.
+        plugins: what `/plugins` lists, or None where no agent answered.
+        python: the host's Python, or "".
+        tools: subset of {"git", "systemd"}.
+        uid: the user id that the visit has.
+    """
+
+    mirror: str = ""
+    status: str = ""
+    remote: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+    unreadable: frozenset[str] = frozenset()
+    program: str = ""
+    marker: bool = False
+    plugins: Mapping[str, Any] | None = None
+    python: str = ""
+    tools: frozenset[str] = frozenset()
+    uid: int = -1
+
+    @property
+    def head(self) -> str:
+        """The commit of the agent's plugin folder, or ""."""
+        found = re.search(r"^# branch\.oid ([0-9a-f]{40})$", self.status, re.MULTILINE)
+        return found.group(1) if found else ""
+
+    @property
+    def changes(self) -> list[str]:
+        """Lines of git's status: files of the plugin folder that differ from its commit."""
+        return [line for line in self.status.splitlines() if line and not line.startswith("#")]
+
+
+class Look:
+    """The command of one host's look, and reading its answer."""
+
+    def __init__(self, preamble: Mapping[str, str], timeout: int) -> None:
+        self._nonce = secrets.token_hex(8)
+        values = dict(preamble, nonce=self._nonce, ask=_ASK)
+        lines = [f"{name}={shlex.quote(value)}" for name, value in values.items()]
+        script = "\n".join(lines) + "\n" + _SCRIPT
+        # A look that hangs (a dead network file system) must not hold up the batch for ever.
+        self.command = (
+            f"if command -v timeout >/dev/null; then exec timeout {timeout} "
+            f"/bin/sh -c {shlex.quote(script)}; else exec /bin/sh -c {shlex.quote(script)}; fi"
+        )
+
+    def read(self, output: bytes) -> Seen:
+        """Read the answer.
+
+        Raises:
+            LookError: it is not complete.
+        """
+        text = output.decode("utf-8", "surrogateescape")
+        parts: dict[str, str] = {}
+        for section in text.split(f"\n@{self._nonce} ")[1:]:
+            name, _, content = section.partition("\n")
+            parts[name.strip()] = content
+        if "end" not in parts:
+            raise LookError("the look did not come to its end")
+        tools = parts.get("tools", "").split("\n")
+        uid = re.search(r"^uid (\d+)$", parts.get("tools", ""), re.MULTILINE)
+        python = re.search(r"^python (.+)$", parts.get("tools", ""), re.MULTILINE)
+        return Seen(
+            mirror=parts.get("mirror", "").strip(),
+            status=parts.get("status", "").strip(),
+            remote=parts.get("remote", "").strip(),
+            files={n: parts[n] for n in ("cfg", "bindings", "unit") if n in parts},
+            unreadable=frozenset(
+                n for n in ("cfg", "bindings", "unit") if f"unreadable-{n}" in parts
+            ),
+            program=parts.get("program", "").split(" ")[0].strip(),
+            marker="marker" in parts,
+            plugins=_plugins(parts.get("plugins", "")),
+            python=python.group(1).strip() if python else "",
+            tools=frozenset({"git", "systemd"} & set(tools)),
+            uid=int(uid.group(1)) if uid else -1,
+        )
+
+
+def _plugins(body: str) -> Mapping[str, Any] | None:
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return None
+    data = answer.get("data") if isinstance(answer, dict) else None
+    if isinstance(data, dict):
+        return data
+    return {} if isinstance(answer, dict) and answer.get("msg") == "success" else None

@@ -1,0 +1,56 @@
+# The look at a host: everything that a visit may have to change, in one exec, changing nothing.
+# A preamble sets: mirror branch dir user cfg bindings program unit
+# marker listen git_url pythons ask nonce.
+LC_ALL=C GIT_OPTIONAL_LOCKS=0 GIT_CONFIG_NOSYSTEM=1 GIT_TERMINAL_PROMPT=0
+export LC_ALL GIT_OPTIONAL_LOCKS GIT_CONFIG_NOSYSTEM GIT_TERMINAL_PROMPT
+say() { printf '\n@%s %s\n' "$nonce" "$1"; }
+as=
+if [ -n "$user" ] && [ "$user" != root ] && [ "$(id -u)" = 0 ]; then
+  # As root, git would refuse the agent's checkout, and a repository must not run things as root.
+  as="runuser -u $user --"
+  HOME=/ export HOME
+fi
+# Its own settings must not run anything while it is looked at.
+inert='-c core.fsmonitor=false -c core.hooksPath=/dev/null'
+say mirror
+if [ -f "$mirror/refs/heads/$branch" ]; then
+  cat "$mirror/refs/heads/$branch"
+elif [ -f "$mirror/HEAD" ]; then
+  $as git $inert --git-dir "$mirror" rev-parse --verify --quiet "refs/heads/$branch"
+fi
+say status
+if [ -e "$dir/.git" ]; then
+  $as git $inert -C "$dir" status --porcelain=v2 --branch --untracked-files=all 2>&1
+fi
+if [ -n "$git_url" ]; then
+  say remote
+  $as git $inert -C "$dir" config remote.origin.url
+fi
+for name in cfg bindings unit; do
+  eval "path=\$$name"
+  [ -n "$path" ] && [ -e "$path" ] || continue
+  say "$name"
+  cat "$path" 2>&1 || say "unreadable-$name"
+done
+if [ -n "$program" ]; then
+  say program
+  [ -e "$program" ] && sha256sum "$program"
+  [ -e "$marker" ] && say marker
+fi
+say tools
+command -v git >/dev/null && printf 'git\n'
+[ -d /run/systemd/system ] && printf 'systemd\n'
+printf 'uid %s\n' "$(id -u)"
+python=
+for name in $pythons; do
+  python=$(command -v "$name") && printf 'python %s\n' "$python" && break
+done
+if [ -n "$listen" ]; then
+  say plugins
+  if command -v curl >/dev/null; then
+    curl --silent --noproxy '*' --max-time 5 "http://$listen/plugins" 2>/dev/null
+  elif [ -n "$python" ]; then
+    "$python" -E -s -S -c "$ask" "$listen" 2>/dev/null
+  fi
+fi
+say end

@@ -1,0 +1,258 @@
+"""The plan of one host, and what of it the host does not have yet."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from controller.catalog.releases import DEPLOY_BRANCH
+from roles.agent_config.control.merge import ConfigRefused, load, merged_text
+from roles.plugin_sync.control.look import Seen
+
+# Every step in the order in which a visit takes it.
+STEPS = ("install", "sync", "configure", "start", "update")
+
+
+class PlanRefused(Exception):
+    """What a host showed keeps its plan from being carried out; nothing was changed."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """The executor's program: its bytes and their SHA-256."""
+
+    content: bytes
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What one host should have.
+
+    Attributes:
+        settings: the host's role variables.
+        steps: the steps that the task asks for.
+        release: number and commit, or None where nothing was published.
+        bindings: what is bound to the host's groups, or None to leave the host's bindings alone.
+        expected: the keys that `/plugins` must show.
+        program: the executor's program, where the host runs one.
+        unit: its systemd unit's text.
+    """
+
+    settings: Mapping[str, Any]
+    steps: frozenset[str]
+    release: Mapping[str, Any] | None
+    bindings: Sequence[Any] | None
+    expected: Sequence[str]
+    program: Program | None
+    unit: str
+
+    @property
+    def is_executor(self) -> bool:
+        """Whether the host runs plugfleet's executor rather than an Open-Falcon agent."""
+        return bool(self.settings["agent_config_kind"] == "executor")
+
+    @property
+    def marker(self) -> str:
+        """The file that stands while the agent must be restarted."""
+        return f"{self.settings['plugin_sync_root']}/.restart-agent"
+
+    def look(self) -> dict[str, str]:
+        """The variables of the look script."""
+        s = self.settings
+        interpreter = s.get("interpreter") or "/usr/bin/python3 python3"
+        return {
+            "mirror": s["plugin_sync_mirror"],
+            "branch": DEPLOY_BRANCH,
+            "dir": s["agent_config_plugin_dir"],
+            "user": s["plugin_sync_user"],
+            "cfg": s["agent_config_path"],
+            "bindings": s["agent_config_bindings_path"] if self.is_executor else "",
+            "program": s["executor_program"] if self.is_executor else "",
+            "unit": s["executor_unit_path"] if self.is_executor else "",
+            "marker": self.marker,
+            "listen": s["agent_update_listen"],
+            "git_url": "" if self.is_executor else "yes",
+            "pythons": interpreter,
+        }
+
+    def files(self, seen: Seen) -> list[dict[str, Any]]:
+        """The files whose content must change, with what they should hold.
+
+        Raises:
+            PlanRefused: a file cannot be read, or must not be touched.
+        """
+        s = self.settings
+        files = []
+        try:
+            cfg = merged_text(
+                _content(seen, "cfg", s["agent_config_path"]), self._config(), s["agent_config_path"]
+            )
+        except ConfigRefused as error:
+            raise PlanRefused(str(error)) from None
+        files.append(_file(s["agent_config_path"], cfg, seen.files.get("cfg"), backup=True))
+        if self.is_executor and self.bindings is not None:
+            present = _content(seen, "bindings", s["agent_config_bindings_path"])
+            text = json.dumps({"bindings": list(self.bindings)}, indent=2) + "\n"
+            files.append(_file(s["agent_config_bindings_path"], text, present, backup=False))
+        return [file for file in files if file["differs"]]
+
+    def _config(self) -> dict[str, Any]:
+        """The settings that this host's cfg.json must have."""
+        s = self.settings
+        config: dict[str, Any] = {
+            "plugin": {
+                "enabled": True,
+                "dir": s["agent_config_plugin_dir"].rstrip("/"),
+                "git": s["plugin_sync_mirror"],
+            }
+        }
+        if self.is_executor:
+            config["plugin"]["logs"] = s["agent_config_logs"]
+            config["http"] = {"enabled": True, "listen": s["agent_update_listen"]}
+            config["executor"] = {
+                "bindings": s["agent_config_bindings_path"],
+                "state": s["executor_state"],
+            }
+        for section, value in s["agent_config_settings"].items():
+            if isinstance(value, Mapping) and isinstance(config.get(section), dict):
+                config[section] = {**config[section], **value}
+            else:
+                config[section] = value
+        return config
+
+    def service(self, seen: Seen) -> str:
+        """ "systemd" or "process"."""
+        chosen = str(self.settings["executor_service"])
+        if chosen != "auto":
+            return chosen
+        return "systemd" if "systemd" in seen.tools and seen.uid == 0 else "process"
+
+    def needed(self, seen: Seen, files: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+        """The steps that the host needs, each with its reason."""
+        needed: dict[str, str] = {}
+        if self.is_executor and self.program:
+            if seen.program != self.program.sha256:
+                needed["install"] = "the executor is missing or another version"
+            elif self.service(seen) == "systemd" and seen.files.get("unit", "") != self.unit:
+                needed["install"] = "its unit differs"
+            if seen.plugins is None or seen.marker or "install" in needed:
+                needed["start"] = "the executor must be (re)started"
+        if self.release and seen.mirror != self.release["commit"]:
+            needed["sync"] = f"the mirror is at {seen.mirror[:12] or 'nothing'}"
+        if files:
+            needed["configure"] = ", ".join(file["path"] for file in files)
+        elif seen.marker and not self.is_executor:
+            needed["configure"] = "the agent must be restarted"
+        if reason := self._update_reason(seen):
+            needed["update"] = reason
+        return {step: needed[step] for step in STEPS if step in needed and step in self.steps}
+
+    def _update_reason(self, seen: Seen) -> str:
+        if self.release is None:
+            return ""
+        if seen.head != self.release["commit"]:
+            return f"the agent is at {seen.head[:12] or 'nothing'}"
+        if seen.changes:
+            return f"{len(seen.changes)} changed files, first {seen.changes[0].split()[-1]}"
+        if not self.is_executor and not self._pulls_from_mirror(seen):
+            return "its checkout does not follow the mirror"
+        if seen.plugins is None:
+            return "no agent answers"
+        missing = sorted(set(self.expected) - set(seen.plugins))
+        return f"not listed: {missing[0]}" if missing and self.is_executor else ""
+
+    def _pulls_from_mirror(self, seen: Seen) -> bool:
+        follows = f"# branch.upstream origin/{DEPLOY_BRANCH}" in seen.status.splitlines()
+        # An executor in an agent's place keeps detached releases of its own.
+        return follows or "# branch.head (detached)" in seen.status.splitlines()
+
+    def apply(self, seen: Seen) -> str:
+        """How the agent takes its configuration: "reload", or "restart" where that is not enough.
+
+        An Open-Falcon agent decides once, at its start, whether it runs plugins (measured).
+        """
+        if self.is_executor:
+            return "reload"
+        present = load(seen.files["cfg"], "cfg") if "cfg" in seen.files else {}
+        plugin = present.get("plugin")
+        was_on = isinstance(plugin, dict) and plugin.get("enabled") is True
+        return "reload" if was_on and not seen.marker else "restart"
+
+    def for_host(
+        self, seen: Seen, steps: Sequence[str], files: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """The plan as the host's program takes it."""
+        s = self.settings
+        return {
+            "steps": [step for step in STEPS if step in steps],
+            "timeout": s["plugin_sync_timeout"],
+            "root": s["plugin_sync_root"],
+            "user": s["plugin_sync_user"] if seen.uid == 0 else "",
+            "mirror": s["plugin_sync_mirror"],
+            "branch": DEPLOY_BRANCH,
+            "release": self.release,
+            "files": list(files),
+            "apply": self.apply(seen),
+            "marker": self.marker,
+            "agent": {
+                "kind": s["agent_config_kind"],
+                "cfg": s["agent_config_path"],
+                "dir": s["agent_config_plugin_dir"].rstrip("/"),
+                "logs": s["agent_config_logs"],
+                "listen": s["agent_update_listen"],
+                "restart": s["agent_config_restart_command"],
+                "timeout": s["agent_update_timeout"],
+                "wait": s["agent_update_wait"],
+                "expected": list(self.expected),
+            },
+            "executor": {
+                "program": s["executor_program"],
+                "program_sha256": self.program.sha256 if self.program else "",
+                "python": s["executor_python"],
+                "service": self.service(seen),
+                "state": s["executor_state"],
+                "unit_path": s["executor_unit_path"],
+                "unit": self.unit,
+            },
+        }
+
+
+def render_unit(template: str, settings: Mapping[str, Any]) -> str:
+    """The systemd unit of a host's executor."""
+    values = {
+        "USER": settings["executor_user"],
+        "PYTHON": settings["executor_python"],
+        "PROGRAM": settings["executor_program"],
+        "CFG": settings["agent_config_path"],
+        "ROOT": f"{settings['plugin_sync_root']}/agent",
+        "MIRROR": settings["plugin_sync_mirror"],
+        "MEMORY_MAX": settings["executor_memory_max"],
+        "CPU_QUOTA": settings["executor_cpu_quota"],
+        "TASKS_MAX": str(settings["executor_tasks_max"]),
+    }
+    for name, value in values.items():
+        template = template.replace(f"@{name}@", value)
+    return template
+
+
+def _content(seen: Seen, name: str, path: str) -> str | None:
+    if name in seen.unreadable:
+        raise PlanRefused(f"{path} cannot be read: {seen.files[name].strip()[:200]}")
+    return seen.files.get(name)
+
+
+def _file(path: str, content: str, present: str | None, *, backup: bool) -> dict[str, Any]:
+    seen = present.encode("utf-8", "surrogateescape") if present is not None else None
+    return {
+        "path": path,
+        "content": content,
+        "present": present or "",
+        "seen": "" if seen is None else hashlib.sha256(seen).hexdigest(),
+        "differs": content != present,
+        "backup": backup,
+        "mode": 0o640 if backup else 0o600,
+    }

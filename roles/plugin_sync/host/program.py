@@ -1,0 +1,96 @@
+"""What runs on a host in one visit: the wanted steps, one after the other, under one lock.
+
+Sent over the connection and run by the host's Python (>= 3.8, standard library only); nothing is
+installed. The steps' modules come along under the names that they are imported by here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+
+import agent_config
+import agent_update
+import executor
+import mirror
+from outcome import Outcome, StepFailed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, List
+
+MARKER = "plugfleet-visit 1"
+
+# In this order whatever was asked for: code before what starts it, bindings before the update.
+STEPS: Dict[str, List[Callable[..., Outcome]]] = {
+    "install": [executor.install],
+    "sync": [mirror.sync],
+    "configure": [agent_config.configure],
+    "start": [executor.start],
+    "update": [agent_update.update],
+}
+
+
+def run(plan: Dict[str, Any], blobs: Dict[str, bytes]) -> None:
+    """Run the plan's steps and print what came of them as one JSON line after the marker."""
+    report: Dict[str, Any] = {"steps": [], "failed": False}
+    signal.signal(signal.SIGALRM, _out_of_time)
+    signal.alarm(int(plan["timeout"]))
+    name = "lock"
+    try:
+        os.umask(0o022)
+        lock = _lock(plan["root"])
+        for name in STEPS:
+            if name not in plan["steps"]:
+                continue
+            for step in STEPS[name]:
+                started = time.time()
+                outcome = step(plan, blobs)
+                report["steps"].append(
+                    dict(outcome.as_dict(), step=name, seconds=round(time.time() - started, 3))
+                )
+        os.close(lock)
+    except StepFailed as error:
+        _fail(report, name, str(error), error.code)
+    except OSError as error:
+        _fail(report, name, _explain(error), "os-error")
+    sys.stdout.write("\n%s\n%s\n" % (MARKER, json.dumps(report)))
+
+
+def _fail(report: Dict[str, Any], step: str, message: str, code: str) -> None:
+    report["failed"] = True
+    report["steps"].append({"step": step, "failed": True, "msg": message, "code": code})
+
+
+def _lock(root: str) -> int:
+    """Let one visit at a time work on a host; the lock ends with the process that holds it."""
+    os.makedirs(root, mode=0o755, exist_ok=True)
+    lock = os.open(os.path.join(root, ".visit.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.time() + 30
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock
+        except OSError:
+            if time.time() > deadline:
+                raise StepFailed(
+                    "another deployment has been working on this host for 30 s; wait for it", "busy"
+                ) from None
+            time.sleep(0.1)
+
+
+def _out_of_time(*_: object) -> None:
+    raise StepFailed("the visit took longer than plugin_sync_timeout; it was ended", "timeout")
+
+
+def _explain(error: OSError) -> str:
+    message = "%s: %s" % (error.filename or "file", error.strerror or error)
+    if error.filename and error.errno == 28:
+        return message + "; free some space there and run again"
+    if error.errno == 30:
+        return message + "; the file system is mounted read-only"
+    return message
