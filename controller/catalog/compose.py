@@ -69,7 +69,8 @@ def _subtree(repository: Repository, fetched: FetchedSource) -> str:
 
 def _merge(repository: Repository, trees: Sequence[tuple[str, FetchedSource]]) -> str:
     with tempfile.TemporaryDirectory(prefix="plugfleet-compose-") as scratch:
-        env = {"GIT_INDEX_FILE": f"{scratch}/index"}
+        # git wants a work tree to mount into an index, and writes nothing there.
+        env = {"GIT_INDEX_FILE": f"{scratch}/index", "GIT_WORK_TREE": scratch}
         repository.run("read-tree", "--empty", env=env)
         # Shallow mount points first, so that git sees a deeper one that is already taken.
         for tree, fetched in sorted(trees, key=lambda t: t[1].source.path.count("/")):

@@ -19,7 +19,7 @@ from controller.catalog.errors import SourceError
 # (CVE-2017-1000117).
 _SCP_LIKE = re.compile(r"^(?:[A-Za-z0-9_.][\w.-]*@)?[A-Za-z0-9_.][\w.-]*:(?![/\\]{2}|:)[^\s]+$")
 _SCHEMES = {"git", "https", "http", "ssh", "file"}
-_REF = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_./+@-]*$")
+_REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+@-]*")
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def check_ref(ref: str) -> str:
     Raises:
         SourceError: it could be read as an option or a revision expression.
     """
-    if not _REF.match(ref) or ".." in ref or "@{" in ref or ref.endswith((".lock", "/", ".")):
+    if not _REF.fullmatch(ref) or ".." in ref or "@{" in ref or ref.endswith((".lock", "/", ".")):
         raise SourceError(
             f"ref {ref!r} is not a branch, tag or commit name "
             "(letters, digits and _ . / + @ -, not starting with - or .)"

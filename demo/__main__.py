@@ -1,0 +1,140 @@
+"""Runs the demo: a real `ansible-playbook`, then waits for data of every bound plugin of every host."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from demo.hosts import DemoHost, make_hosts, make_source, write_inventory
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+FOLDER = CHECKOUT / ".plugfleet" / "demo"
+PATIENCE = 90  # seconds until every plugin must have delivered
+
+console = Console(highlight=False)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--once", action="store_true", help="end after the table")
+    once = parser.parse_args().once
+    hosts = make_hosts(FOLDER)
+    try:
+        source = make_source(FOLDER, CHECKOUT / "plugins")
+        inventory = write_inventory(FOLDER, hosts, source)
+        if not _deploy(inventory):
+            console.print("[red]The deployment failed[/]: what Ansible says above is why.")
+            return 1
+        missing = _wait_for_data(hosts)
+        _print_table(hosts)
+        if missing:
+            console.print(f"[red]No data within {PATIENCE} s[/] from:")
+            for line in missing:
+                console.print(f"  {line}")
+            return 1
+        console.print("[green]Every bound plugin of every host has delivered data.[/]\n")
+        if once:
+            return 0
+        _point_further(hosts, inventory)
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        console.print("\nEnding the demo hosts' executors.")
+        return 0
+    finally:
+        for host in hosts:
+            host.stop()
+
+
+def _deploy(inventory: Path) -> bool:
+    command = ["ansible-playbook", "-i", str(inventory), "deploy-plugins.yml"]
+    console.print(f"[bold]$ {' '.join(command)}[/]")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg")}
+    return subprocess.run(command, cwd=CHECKOUT, env=environment, check=False).returncode == 0
+
+
+def _arrived(host: DemoHost) -> Counter[str]:
+    """Metrics of a host that arrived where its executor was told to send them, by metric name."""
+    try:
+        lines = host.metrics_file.read_text().splitlines()
+    except FileNotFoundError:
+        return Counter()
+    return Counter(str(json.loads(line)["metric"]) for line in lines)
+
+
+def _wait_for_data(hosts: list[DemoHost]) -> list[str]:
+    """Wait until every plugin has delivered; returns a line for each that has not."""
+    deadline = time.monotonic() + PATIENCE
+    with console.status("Waiting for every plugin's first data"):
+        while True:
+            missing = [line for host in hosts for line in _missing(host)]
+            if not missing or time.monotonic() > deadline:
+                return missing
+            time.sleep(0.5)
+
+
+def _missing(host: DemoHost) -> list[str]:
+    plugins = host.plugins()
+    if not plugins:
+        return [f"{host.name}: its executor does not answer on port {host.port}"]
+    arrived = _arrived(host)
+    missing = []
+    for key, state in plugins.items():
+        newest = state["LastValue"]
+        if not newest or newest["metric"] not in arrived:
+            missing.append(f"{host.name}: {key}: {state['Reason'] or state['State']}")
+    return missing
+
+
+def _print_table(hosts: list[DemoHost]) -> None:
+    table = Table(title="Delivered by each plugin", title_justify="left")
+    for name in ("host", "plugin", "step", "last run", "samples", "newest value"):
+        numeric = name in ("step", "samples")
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for host in hosts:
+        for number, (key, state) in enumerate(sorted(host.plugins().items())):
+            newest = state["LastValue"]
+            when = time.strftime("%H:%M:%S", time.localtime(state["LastRun"]))
+            table.add_row(
+                host.name if number == 0 else "",
+                key,
+                f"{state['Cycle']} s",
+                when if state["LastRun"] else "-",
+                str(state["Samples"]),
+                f"{newest['metric']} = {newest['value']:g}" if newest else state["Reason"] or "-",
+            )
+        table.add_section()
+    console.print()
+    console.print(table)
+
+
+def _point_further(hosts: list[DemoHost], inventory: Path) -> None:
+    first = hosts[0]
+    base = f"http://127.0.0.1:{first.port}"
+    shown = inventory.relative_to(CHECKOUT)
+    console.print(
+        "Where to look further:\n"
+        f"  what {first.name} runs, and why one gives no data   curl {base}/plugins\n"
+        f"  its metrics for Prometheus                    curl {base}/metrics\n"
+        f"  its metrics as they arrive                    "
+        f"tail -f {first.metrics_file.relative_to(CHECKOUT)}\n"
+        f"  a drift audit: edit a file below {FOLDER.relative_to(CHECKOUT)}/hosts, then\n"
+        f"    {Path(sys.executable).parent.relative_to(CHECKOUT)}/ansible-playbook "
+        f"-i {shown} deploy-plugins.yml --check --diff\n"
+        "Ctrl-C ends the demo.",
+        soft_wrap=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
