@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import os
 
-import command
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Optional
+from roles.plugin_sync.host import command
 
 
-def read(path: str) -> Optional[str]:
+def read(path: str) -> str | None:
     """A file's text; None where there is no file."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
@@ -23,9 +19,9 @@ def read(path: str) -> Optional[str]:
 def write(path: str, content: bytes, mode: int, user: str = "") -> None:
     """Put a whole file in place. An existing one keeps its mode and owner; a link is followed."""
     path = os.path.realpath(path)
-    partial = "%s.plugfleet-%d" % (path, os.getpid())
+    partial = f"{path}.plugfleet-{os.getpid()}"
     try:
-        old: Optional[os.stat_result] = os.stat(path)
+        old: os.stat_result | None = os.stat(path)
     except FileNotFoundError:
         old = None
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

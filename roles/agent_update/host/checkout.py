@@ -12,15 +12,15 @@ import os
 import shutil
 import time
 
-import command
-import files
-from outcome import StepFailed
+from roles.agent_config.host import files
+from roles.plugin_sync.host import command
+from roles.plugin_sync.host.outcome import StepFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List
+    from typing import Any
 
-    from outcome import Outcome
+    from roles.plugin_sync.host.outcome import Outcome
 
 _LOCK_AGE = 30  # seconds; git holds its locks for far less on a tree of this size
 
@@ -38,7 +38,7 @@ class State:
 
     def __init__(self, porcelain: str) -> None:
         self.head = self.branch = self.upstream = ""
-        self.changes: List[str] = []
+        self.changes: list[str] = []
         for line in porcelain.splitlines():
             if line.startswith("# branch.oid "):
                 self.head = line[13:]
@@ -56,7 +56,7 @@ class State:
         return self.head == commit and not self.changes
 
 
-def state(plan: Dict[str, Any]) -> State:
+def state(plan: dict[str, Any]) -> State:
     """Look at the agent's plugin folder."""
     folder = plan["agent"]["dir"]
     # A folder inside some other repository must not be taken for a checkout.
@@ -68,7 +68,7 @@ def state(plan: Dict[str, Any]) -> State:
     return State("" if status else output)
 
 
-def heal(plan: Dict[str, Any], outcome: Outcome) -> None:
+def heal(plan: dict[str, Any], outcome: Outcome) -> None:
     """Make the folder a clean checkout of the mirror's branch, so that the agent's pull works."""
     folder, user, branch = plan["agent"]["dir"], plan["user"], plan["branch"]
     if os.path.islink(folder) and ".releases/" in os.readlink(folder):
@@ -87,7 +87,7 @@ def heal(plan: Dict[str, Any], outcome: Outcome) -> None:
     _clone_again(plan, outcome)
 
 
-def _is_ancestor(plan: Dict[str, Any], head: str) -> bool:
+def _is_ancestor(plan: dict[str, Any], head: str) -> bool:
     """Whether a pull can fast-forward from here."""
     if head == "(initial)":
         return False
@@ -104,12 +104,12 @@ def _remove_stale_lock(folder: str, outcome: Outcome) -> None:
         for _ in range(20):
             if time.time() - os.stat(lock).st_mtime > _LOCK_AGE or not _git_runs_in(folder):
                 os.unlink(lock)
-                outcome.warnings.append("a stale %s was removed" % lock)
+                outcome.warnings.append(f"a stale {lock} was removed")
                 return
             time.sleep(0.5)
     except (FileNotFoundError, NotADirectoryError):
         return
-    raise StepFailed("git is at work in %s; run again when it has ended" % folder, "busy")
+    raise StepFailed(f"git is at work in {folder}; run again when it has ended", "busy")
 
 
 def _git_runs_in(folder: str) -> bool:
@@ -119,8 +119,8 @@ def _git_runs_in(folder: str) -> bool:
         if not pid.isdigit():
             continue
         try:
-            with open("/proc/%s/comm" % pid) as file:
-                if file.read().startswith("git") and os.readlink("/proc/%s/cwd" % pid) == real:
+            with open(f"/proc/{pid}/comm") as file:
+                if file.read().startswith("git") and os.readlink(f"/proc/{pid}/cwd") == real:
                     return True
         except OSError:
             continue
@@ -131,12 +131,12 @@ def _stamp() -> str:
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
 
 
-def _keep_changes(plan: Dict[str, Any], seen: State, outcome: Outcome) -> None:
+def _keep_changes(plan: dict[str, Any], seen: State, outcome: Outcome) -> None:
     """Save what was changed by hand as a patch, then put the release's files back."""
     folder, user = plan["agent"]["dir"], plan["user"]
     kept = os.path.join(plan["root"], "kept")
     files.make_folder(kept, "", 0o700)
-    patch = os.path.join(kept, "%s-%s.patch" % (seen.head[:12], _stamp()))
+    patch = os.path.join(kept, f"{seen.head[:12]}-{_stamp()}.patch")
     # Into a scratch index, so that new files are in the patch too.
     index = os.path.join(folder, ".git", "plugfleet-index")
     env = {"GIT_INDEX_FILE": index}
@@ -152,8 +152,7 @@ def _keep_changes(plan: Dict[str, Any], seen: State, outcome: Outcome) -> None:
         os.unlink(index)
     if status:
         raise StepFailed(
-            "the local changes in %s could not be saved, so nothing was replaced: %s"
-            % (folder, text),
+            f"the local changes in {folder} could not be saved, so nothing was replaced: {text}",
             "keep-changes",
         )
     files.write(patch, (text + "\n").encode("utf-8", "surrogateescape"), 0o600)
@@ -161,17 +160,19 @@ def _keep_changes(plan: Dict[str, Any], seen: State, outcome: Outcome) -> None:
     command.git(folder, ["clean", "-ffdxq"], user)
     outcome.changed = True
     outcome.warnings.append(
-        "local changes to %s were kept as %s and replaced" % (", ".join(seen.changes[:5]), patch)
+        "local changes to {} were kept as {} and replaced".format(
+            ", ".join(seen.changes[:5]), patch
+        )
     )
 
 
-def _clone_again(plan: Dict[str, Any], outcome: Outcome) -> None:
+def _clone_again(plan: dict[str, Any], outcome: Outcome) -> None:
     """Put a fresh clone in the folder's place; files that are the same keep their time.
 
     Keeping it matters: an agent restarts the schedule of a plugin whose mtime changed.
     """
     folder, user = plan["agent"]["dir"], plan["user"]
-    fresh = "%s.plugfleet-new" % folder
+    fresh = f"{folder}.plugfleet-new"
     shutil.rmtree(fresh, ignore_errors=True)
     parent = os.path.dirname(folder)
     files.make_folder(parent, user)
@@ -186,7 +187,7 @@ def _clone_again(plan: Dict[str, Any], outcome: Outcome) -> None:
         user,
     )  # fmt: skip
     if status:
-        raise StepFailed("cloning %s to %s: %s" % (plan["mirror"], fresh, output), "clone")
+        raise StepFailed("cloning {} to {}: {}".format(plan["mirror"], fresh, output), "clone")
     if os.path.isdir(folder):
         _copy_times(folder, fresh)
         command.git(fresh, ["update-index", "-q", "--refresh"], user)
@@ -194,9 +195,9 @@ def _clone_again(plan: Dict[str, Any], outcome: Outcome) -> None:
         if os.path.isdir(folder) and not os.path.islink(folder) and not os.listdir(folder):
             os.rmdir(folder)
         else:
-            kept = "%s.before-plugfleet-%s" % (folder, _stamp())
+            kept = f"{folder}.before-plugfleet-{_stamp()}"
             os.rename(folder, kept)
-            outcome.warnings.append("the former %s was kept as %s" % (folder, kept))
+            outcome.warnings.append(f"the former {folder} was kept as {kept}")
     os.rename(fresh, folder)
     outcome.changed = True
 

@@ -5,24 +5,22 @@ from __future__ import annotations
 import socket
 import time
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Optional
-
 _MOST = 8 << 20
 
 
-def get(listen: str, path: str, timeout: float = 5) -> Optional[str]:
+def get(listen: str, path: str, timeout: float = 5) -> str | None:
     """The body of an answer; None where nobody listens or nothing came within `timeout` seconds.
 
     The agent says its failures in the body, with status 200: the status is not looked at.
     """
     host, _, port = listen.rpartition(":")
     try:
-        with socket.create_connection((host.strip("[]") or "127.0.0.1", int(port)), timeout) as link:
+        with socket.create_connection(
+            (host.strip("[]") or "127.0.0.1", int(port)), timeout
+        ) as link:
             deadline = time.time() + timeout
             link.sendall(
-                ("GET %s HTTP/1.0\r\nHost: %s\r\nConnection: close\r\n\r\n" % (path, listen)).encode()
+                (f"GET {path} HTTP/1.0\r\nHost: {listen}\r\nConnection: close\r\n\r\n").encode()
             )
             answer = b""
             while len(answer) < _MOST:
@@ -33,7 +31,7 @@ def get(listen: str, path: str, timeout: float = 5) -> Optional[str]:
                 answer += piece
     except (OSError, ValueError):
         return None
-    head, found, body = answer.partition(b"\r\n\r\n")
+    _head, found, body = answer.partition(b"\r\n\r\n")
     return body.decode("utf-8", "replace") if found else None
 
 

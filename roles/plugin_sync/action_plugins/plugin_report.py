@@ -30,4 +30,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         # What the visit did step by step stands in its own registered result; here it would hide
         # the one sentence that matters.
         hidden = () if self._display.verbosity else ("steps", "needed")
-        return {key: value for key, value in visited.items() if key not in hidden}
+        result = {key: value for key, value in visited.items() if key not in hidden}
+        # What was done to a host is worth its line; that one is right is said by its `ok`.
+        result["_ansible_verbose_always"] = bool(visited.get("changed"))
+        return result

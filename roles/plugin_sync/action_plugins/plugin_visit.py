@@ -112,9 +112,7 @@ class _Batch:
         action, task = self._action, self._action._task
         manager = task.get_variable_manager()
         host = manager._inventory.get_host(name)
-        variables = self._settings.variables(
-            manager.get_vars(play=task.play, host=host, task=task)
-        )
+        variables = self._settings.variables(manager.get_vars(play=task.play, host=host, task=task))
         templar = action._templar.copy_with_new_env(available_variables=variables)
         settings = self._settings.read(templar, variables)
         interpreter = variables.get("ansible_python_interpreter")

@@ -76,8 +76,12 @@ class HostConnection:
         # The ssh connection answers the become plugin's prompts by itself.
         self._connection.set_become_plugin(plugin)
 
-    def run(self, command: str, data: bytes | None = None) -> tuple[int, bytes, bytes]:
+    def run(self, command: str, data: bytes = b"\n") -> tuple[int, bytes, bytes]:
         """Run a shell command on the host; returns its status, output and errors.
+
+        Args:
+            data: standard input. Never empty: without any, Ansible's ssh asks for a terminal, which
+                costs the host one and turns line ends into CR LF.
 
         Raises:
             AnsibleConnectionFailure: the host cannot be reached.

@@ -89,7 +89,9 @@ class Wanted:
         files = []
         try:
             cfg = merged_text(
-                _content(seen, "cfg", s["agent_config_path"]), self._config(), s["agent_config_path"]
+                _content(seen, "cfg", s["agent_config_path"]),
+                self._config(),
+                s["agent_config_path"],
             )
         except ConfigRefused as error:
             raise PlanRefused(str(error)) from None

@@ -140,8 +140,8 @@ def _complaints(wanted: Wanted, seen: Seen) -> list[str]:
     """What the agent itself says of bound plugins that give no data."""
     complaints = []
     for key in wanted.expected:
-        entry = (seen.plugins or {}).get(key)
-        reason = entry.get("Reason") if isinstance(entry, Mapping) else ""
+        entry = (seen.plugins or {}).get(key) or {}
+        reason = entry.get("Reason")
         if reason and entry.get("State") not in ("waiting", "running", "ok"):
             complaints.append(f"{key}: {reason}")
     return complaints
@@ -174,7 +174,9 @@ def _result(report: Mapping[str, Any], needed: Mapping[str, str]) -> dict[str, A
         "failed": bool(failed),
         "msg": message,
         "needed": dict(needed),
-        "steps": [{k: v for k, v in step.items() if k not in ("diff", "warnings")} for step in steps],
+        "steps": [
+            {k: v for k, v in step.items() if k not in ("diff", "warnings")} for step in steps
+        ],
         "warnings": [line for step in steps for line in step.get("warnings", [])],
         "diff": [entry for step in steps for entry in step.get("diff", [])],
     }

@@ -7,17 +7,17 @@ import pwd
 import signal
 import subprocess
 
-from outcome import StepFailed
+from roles.plugin_sync.host.outcome import StepFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Dict, List, Optional, Tuple
+    from typing import Callable
 
 # A repository's own settings must not run anything while we look after it.
 GIT_INERT = ["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0"]
 
 
-def become(user: str) -> Optional[Callable[[], None]]:
+def become(user: str) -> Callable[[], None] | None:
     """What a child process does to run as `user`; None where it need not change.
 
     Working in a repository as another user than its owner would make git refuse it ("dubious
@@ -41,17 +41,17 @@ def account(user: str) -> pwd.struct_passwd:
         return pwd.getpwnam(user)
     except KeyError:
         raise StepFailed(
-            "there is no user %r on this host; create it or set plugin_sync_user" % user, "no-user"
+            f"there is no user {user!r} on this host; create it or set plugin_sync_user", "no-user"
         ) from None
 
 
 def run(
-    command: List[str],
+    command: list[str],
     user: str = "",
-    data: Optional[bytes] = None,
+    data: bytes | None = None,
     timeout: float = 60,
-    env: Optional[Dict[str, str]] = None,
-) -> Tuple[int, str]:
+    env: dict[str, str] | None = None,
+) -> tuple[int, str]:
     """Run a program; returns its exit status and its output with its errors, stripped."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     environment.update(LC_ALL="C", GIT_TERMINAL_PROMPT="0", GIT_CONFIG_NOSYSTEM="1", **(env or {}))
@@ -72,19 +72,19 @@ def run(
         )
     except FileNotFoundError:
         raise StepFailed(
-            "%s is not installed on this host; install it" % command[0], "no-" + command[0]
+            f"{command[0]} is not installed on this host; install it", "no-" + command[0]
         ) from None
     try:
         output, _ = process.communicate(data, timeout=timeout)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        return 124, "no answer within %g s" % timeout
+        return 124, f"no answer within {timeout:g} s"
     return process.returncode, output.decode("utf-8", "replace").strip()
 
 
 def git(
-    repository: str, args: List[str], user: str = "", data: Optional[bytes] = None
-) -> Tuple[int, str]:
+    repository: str, args: list[str], user: str = "", data: bytes | None = None
+) -> tuple[int, str]:
     """Run git in a repository or checkout; returns its exit status and output."""
     return run(["git", *GIT_INERT, "-C", repository, *args], user, data)

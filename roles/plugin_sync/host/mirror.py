@@ -9,28 +9,28 @@ from __future__ import annotations
 import os
 import time
 
-import command
-from outcome import Outcome, StepFailed
+from roles.plugin_sync.host import command
+from roles.plugin_sync.host.outcome import Outcome, StepFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict
+    from typing import Any
 
 # Each delta is a pack of its own; git slows down with many.
 _MANY_PACKS = 40
 
 
-def sync(plan: Dict[str, Any], blobs: Dict[str, bytes]) -> Outcome:
+def sync(plan: dict[str, Any], blobs: dict[str, bytes]) -> Outcome:
     """Bring the mirror's branch to the plan's release."""
     mirror, user = plan["mirror"], plan["user"]
     commit, number = plan["release"]["commit"], plan["release"]["number"]
     kept = _make(mirror, user, plan["branch"], replace=plan.get("replace_mirror", False))
     outcome = Outcome()
     if kept:
-        outcome.warnings.append("the damaged mirror was kept as %s" % kept)
+        outcome.warnings.append(f"the damaged mirror was kept as {kept}")
     ref = "refs/heads/" + plan["branch"]
     if _head(mirror, user, ref) == commit:
-        outcome.msg = "release %d is in the mirror" % number
+        outcome.msg = f"release {number} is in the mirror"
         outcome.changed = bool(kept)
         return outcome
     _remove_stale_locks(mirror)
@@ -45,7 +45,7 @@ def sync(plan: Dict[str, Any], blobs: Dict[str, bytes]) -> Outcome:
     if status:
         raise StepFailed(_why(mirror, output), "mirror-damaged" if _damaged(output) else "sync")
     outcome.changed = True
-    outcome.msg = "release %d synced (%d kB)" % (number, (len(pack) + 1023) // 1024)
+    outcome.msg = f"release {number} synced ({(len(pack) + 1023) // 1024} kB)"
     _tidy(mirror, user)
     return outcome
 
@@ -54,7 +54,7 @@ def _make(mirror: str, user: str, branch: str, replace: bool) -> str:
     """Make the mirror where there is none; with `replace`, put the present one aside first."""
     kept = ""
     if replace and os.path.lexists(mirror):
-        kept = "%s.damaged-%s" % (mirror, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
+        kept = "{}.damaged-{}".format(mirror, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
         os.rename(mirror, kept)
     # Without a HEAD it is no repository: an init that was killed, or a folder somebody made.
     if os.path.isfile(os.path.join(mirror, "HEAD")):
@@ -105,10 +105,11 @@ def _damaged(output: str) -> bool:
 
 
 def _why(mirror: str, output: str) -> str:
-    message = "git in the mirror %s: %s" % (mirror, output or "failed without a word")
+    message = "git in the mirror {}: {}".format(mirror, output or "failed without a word")
     if "No space left" in output:
         stat = os.statvfs(mirror)
-        message += "; %d kB are free there, free some more" % (stat.f_bavail * stat.f_frsize // 1024)
+        free = stat.f_bavail * stat.f_frsize // 1024
+        message += f"; {free} kB are free there, free some more"
     elif "Read-only file system" in output:
         message += "; mount it read-write, or set plugin_sync_root to a folder that is"
     elif "ermission denied" in output:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List
+    from typing import Any
 
 
 class StepFailed(Exception):
@@ -31,9 +31,9 @@ class Outcome:
     def __init__(self, msg: str = "", changed: bool = False) -> None:
         self.changed = changed
         self.msg = msg
-        self.warnings: List[str] = []
-        self.diff: List[Dict[str, str]] = []
+        self.warnings: list[str] = []
+        self.diff: list[dict[str, str]] = []
 
-    def as_dict(self) -> Dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """The outcome as plain data."""
         return {name: getattr(self, name) for name in self.__slots__}

@@ -13,31 +13,31 @@ import signal
 import sys
 import time
 
-import agent_config
-import agent_update
-import executor
-import mirror
-from outcome import Outcome, StepFailed
+from roles.agent_config.host import configure
+from roles.agent_update.host import update
+from roles.executor.host import service
+from roles.plugin_sync.host import mirror
+from roles.plugin_sync.host.outcome import Outcome, StepFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List
+    from typing import Any, Callable
 
 MARKER = "plugfleet-visit 1"
 
 # In this order whatever was asked for: code before what starts it, bindings before the update.
-STEPS: Dict[str, List[Callable[..., Outcome]]] = {
-    "install": [executor.install],
+STEPS: dict[str, list[Callable[..., Outcome]]] = {
+    "install": [service.install],
     "sync": [mirror.sync],
-    "configure": [agent_config.configure],
-    "start": [executor.start],
-    "update": [agent_update.update],
+    "configure": [configure.configure],
+    "start": [service.start],
+    "update": [update.update],
 }
 
 
-def run(plan: Dict[str, Any], blobs: Dict[str, bytes]) -> None:
+def run(plan: dict[str, Any], blobs: dict[str, bytes]) -> None:
     """Run the plan's steps and print what came of them as one JSON line after the marker."""
-    report: Dict[str, Any] = {"steps": [], "failed": False}
+    report: dict[str, Any] = {"steps": [], "failed": False}
     signal.signal(signal.SIGALRM, _out_of_time)
     signal.alarm(int(plan["timeout"]))
     name = "lock"
@@ -58,10 +58,10 @@ def run(plan: Dict[str, Any], blobs: Dict[str, bytes]) -> None:
         _fail(report, name, str(error), error.code)
     except OSError as error:
         _fail(report, name, _explain(error), "os-error")
-    sys.stdout.write("\n%s\n%s\n" % (MARKER, json.dumps(report)))
+    sys.stdout.write(f"\n{MARKER}\n{json.dumps(report)}\n")
 
 
-def _fail(report: Dict[str, Any], step: str, message: str, code: str) -> None:
+def _fail(report: dict[str, Any], step: str, message: str, code: str) -> None:
     report["failed"] = True
     report["steps"].append({"step": step, "failed": True, "msg": message, "code": code})
 
@@ -88,7 +88,7 @@ def _out_of_time(*_: object) -> None:
 
 
 def _explain(error: OSError) -> str:
-    message = "%s: %s" % (error.filename or "file", error.strerror or error)
+    message = "{}: {}".format(error.filename or "file", error.strerror or error)
     if error.filename and error.errno == 28:
         return message + "; free some space there and run again"
     if error.errno == 30:

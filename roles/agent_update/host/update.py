@@ -10,13 +10,12 @@ import json
 import os
 import time
 
-import checkout
-import loopback
-from outcome import Outcome, StepFailed
+from roles.agent_update.host import checkout, loopback
+from roles.plugin_sync.host.outcome import Outcome, StepFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional
+    from typing import Any
 
 # What the agent's answer means, by what stands in it (its own words, measured).
 _MEANINGS = (
@@ -36,7 +35,7 @@ _MEANINGS = (
 )
 
 
-def update(plan: Dict[str, Any], blobs: Dict[str, bytes]) -> Outcome:
+def update(plan: dict[str, Any], blobs: dict[str, bytes]) -> Outcome:
     """Trigger the update and verify it."""
     agent, release = plan["agent"], plan["release"]
     outcome = Outcome()
@@ -44,27 +43,27 @@ def update(plan: Dict[str, Any], blobs: Dict[str, bytes]) -> Outcome:
     if agent["kind"] == "falcon":
         checkout.heal(plan, outcome)
     if checkout.state(plan).as_wanted(release["commit"]):
-        outcome.msg = "the agent has release %d" % release["number"]
+        outcome.msg = f"the agent has release {release['number']}"
     else:
         _trigger(agent, outcome)
         _check_checkout(plan)
         outcome.changed = True
-        outcome.msg = "the agent took release %d" % release["number"]
+        outcome.msg = f"the agent took release {release['number']}"
     listed = _check_listed(plan, outcome)
     if listed is not None:
-        outcome.msg += ", %d plugin%s listed" % (listed, "" if listed == 1 else "s")
+        outcome.msg += f", {listed} plugin{'' if listed == 1 else 's'} listed"
     _mention_stderr(agent["logs"], started, outcome)
     return outcome
 
 
-def _trigger(agent: Dict[str, Any], outcome: Outcome) -> None:
+def _trigger(agent: dict[str, Any], outcome: Outcome) -> None:
     body = loopback.get(agent["listen"], "/plugin/update", agent["timeout"])
     if body is None:
         raise StepFailed(
-            "no agent answers on %s: it is not running, or listens elsewhere "
-            "(agent_update_listen)" % agent["listen"]
+            "no agent answers on {}: it is not running, or listens elsewhere "
+            "(agent_update_listen)".format(agent["listen"])
             if loopback.get(agent["listen"], "/health", 2) is None
-            else "/plugin/update gave no answer within %g s" % agent["timeout"],
+            else "/plugin/update gave no answer within {:g} s".format(agent["timeout"]),
             "agent-down",
         )
     body = body.strip()
@@ -72,31 +71,33 @@ def _trigger(agent: Dict[str, Any], outcome: Outcome) -> None:
         return
     meaning = next((text for sign, text in _MEANINGS if sign in body), "")
     raise StepFailed(
-        "/plugin/update said %r%s" % (body[:300], ": " + meaning if meaning else ""),
+        "/plugin/update said {!r}{}".format(body[:300], ": " + meaning if meaning else ""),
         "update-refused",
     )
 
 
-def _check_checkout(plan: Dict[str, Any]) -> None:
+def _check_checkout(plan: dict[str, Any]) -> None:
     """Hold the agent's plugin folder against the release: `success` alone proves nothing."""
     seen, wanted = checkout.state(plan), plan["release"]["commit"]
     folder = plan["agent"]["dir"]
     if seen.head != wanted:
         raise StepFailed(
-            "the agent said success, but %s is at %s instead of %s: it pulls from elsewhere "
-            "(plugin.git, plugin.dir of its configuration)"
-            % (folder, seen.head[:12] or "no commit", wanted[:12]),
+            "the agent said success, but {} is at {} instead of {}: it pulls from elsewhere "
+            "(plugin.git, plugin.dir of its configuration)".format(
+                folder, seen.head[:12] or "no commit", wanted[:12]
+            ),
             "wrong-head",
         )
     if seen.changes:
         raise StepFailed(
-            "the agent said success, but %s differs from the release in %s"
-            % (folder, ", ".join(seen.changes[:5])),
+            "the agent said success, but {} differs from the release in {}".format(
+                folder, ", ".join(seen.changes[:5])
+            ),
             "not-clean",
         )
 
 
-def _check_listed(plan: Dict[str, Any], outcome: Outcome) -> Optional[int]:
+def _check_listed(plan: dict[str, Any], outcome: Outcome) -> int | None:
     """Wait until `/plugins` shows what is bound; returns how many it shows."""
     agent = plan["agent"]
     expected = set(agent["expected"])
@@ -109,29 +110,32 @@ def _check_listed(plan: Dict[str, Any], outcome: Outcome) -> Optional[int]:
         time.sleep(0.2)
     if data is None:
         raise StepFailed(
-            "/plugins of the agent on %s gave no list; is something else listening there?"
-            % agent["listen"],
+            "/plugins of the agent on {} gave no list; is something else listening there?".format(
+                agent["listen"]
+            ),
             "no-list",
         )
     if missing and agent["kind"] == "falcon":
         # It asks its heartbeat server for the list, up to a minute from now or more.
         outcome.warnings.append(
-            "not listed yet: %s; the agent lists what its heartbeat server binds to this host, "
-            "at its next heartbeat" % ", ".join(missing[:5])
+            "not listed yet: {}; the agent lists what its heartbeat server binds to this host, "
+            "at its next heartbeat".format(", ".join(missing[:5]))
         )
     elif missing:
         raise StepFailed(
-            "bound, but not in /plugins after %g s: %s" % (agent["wait"], ", ".join(missing[:5])),
+            "bound, but not in /plugins after {:g} s: {}".format(
+                agent["wait"], ", ".join(missing[:5])
+            ),
             "not-listed",
         )
     for key in sorted(expected & set(data)):
         reason = data[key].get("Reason")
         if reason and data[key].get("State") not in ("waiting", "running", "ok"):
-            outcome.warnings.append("%s: %s" % (key, reason))
+            outcome.warnings.append(f"{key}: {reason}")
     return len(data)
 
 
-def _plugins(listen: str) -> Optional[Dict[str, Any]]:
+def _plugins(listen: str) -> dict[str, Any] | None:
     body = loopback.get(listen, "/plugins")
     try:
         data = json.loads(body or "")["data"]
@@ -142,13 +146,11 @@ def _plugins(listen: str) -> Optional[Dict[str, Any]]:
 
 def _mention_stderr(logs: str, since: float, outcome: Outcome) -> None:
     """Name the plugins that wrote errors since the update began."""
-    fresh: List[str] = []
+    fresh: list[str] = []
     for folder, _, names in os.walk(logs):
         for name in names:
             path = os.path.join(folder, name)
             if name.endswith(".stderr.log") and os.stat(path).st_mtime >= since:
                 fresh.append(os.path.relpath(path, logs)[: -len(".stderr.log")])
     if fresh:
-        outcome.warnings.append("wrote to stderr: %s" % ", ".join(sorted(fresh)[:5]))
-
-
+        outcome.warnings.append("wrote to stderr: {}".format(", ".join(sorted(fresh)[:5])))

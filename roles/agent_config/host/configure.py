@@ -10,22 +10,22 @@ import hashlib
 import os
 import time
 
-import command
-import files
-import loopback
-from outcome import Outcome, StepFailed
+from roles.agent_config.host import files
+from roles.agent_update.host import loopback
+from roles.plugin_sync.host import command
+from roles.plugin_sync.host.outcome import Outcome, StepFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional
+    from typing import Any
 
 _BACKUPS = 5
 
 
-def configure(plan: Dict[str, Any], blobs: Dict[str, bytes]) -> Outcome:
+def configure(plan: dict[str, Any], blobs: dict[str, bytes]) -> Outcome:
     """Write the files that differ, keep a backup of each, and reload or restart the agent."""
     outcome = Outcome()
-    done: List[str] = []
+    done: list[str] = []
     agent = plan["agent"]
     if plan["apply"] == "restart":
         # Stands until it has been restarted: a visit that is killed in between is made up for.
@@ -34,7 +34,7 @@ def configure(plan: Dict[str, Any], blobs: Dict[str, bytes]) -> Outcome:
         if _write(wanted, plan["user"], outcome):
             done.append(os.path.basename(wanted["path"]))
     outcome.changed = bool(done)
-    outcome.msg = "%s written" % " and ".join(done) if done else "configuration is right"
+    outcome.msg = "{} written".format(" and ".join(done)) if done else "configuration is right"
     if plan["apply"] == "restart":
         _restart(agent, outcome)
         os.unlink(plan["marker"])
@@ -43,14 +43,14 @@ def configure(plan: Dict[str, Any], blobs: Dict[str, bytes]) -> Outcome:
     return outcome
 
 
-def _write(wanted: Dict[str, Any], user: str, outcome: Outcome) -> bool:
+def _write(wanted: dict[str, Any], user: str, outcome: Outcome) -> bool:
     path, content = wanted["path"], wanted["content"]
     before = files.read(path)
     if before == content:
         return False
     if _digest(before) != wanted["seen"]:
         raise StepFailed(
-            "%s changed while it was being merged; nothing was written, run again" % path,
+            f"{path} changed while it was being merged; nothing was written, run again",
             "changed-meanwhile",
         )
     files.make_folder(os.path.dirname(path), user)
@@ -68,7 +68,7 @@ def _write(wanted: Dict[str, Any], user: str, outcome: Outcome) -> bool:
     return True
 
 
-def _digest(text: Optional[str]) -> str:
+def _digest(text: str | None) -> str:
     if text is None:
         return ""
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
@@ -86,7 +86,7 @@ def _back_up(path: str, text: str, mode: int) -> None:
         os.unlink(os.path.join(folder, old))
 
 
-def _reload(agent: Dict[str, Any], outcome: Outcome) -> None:
+def _reload(agent: dict[str, Any], outcome: Outcome) -> None:
     """Have a running agent read its configuration again; what was written is known to be JSON."""
     answer = loopback.get(agent["listen"], "/config/reload")
     if answer is None:
@@ -94,12 +94,11 @@ def _reload(agent: Dict[str, Any], outcome: Outcome) -> None:
         return
     if '"msg":"success"' not in answer.replace(" ", ""):
         outcome.warnings.append(
-            "the agent did not take its configuration again: /config/reload said %r"
-            % answer.strip()[:200]
+            f"the agent did not take its configuration again: /config/reload said {answer.strip()[:200]!r}"
         )
 
 
-def _restart(agent: Dict[str, Any], outcome: Outcome) -> None:
+def _restart(agent: dict[str, Any], outcome: Outcome) -> None:
     """Restart the agent: one that started with plugins off never schedules any until then."""
     if not agent["restart"]:
         raise StepFailed(
@@ -111,14 +110,14 @@ def _restart(agent: Dict[str, Any], outcome: Outcome) -> None:
     status, output = command.run(["/bin/sh", "-c", agent["restart"]], timeout=60)
     if status:
         raise StepFailed(
-            "%s ended with status %d: %s" % (agent["restart"], status, output[-300:]), "restart"
+            f"{agent['restart']} ended with status {status}: {output[-300:]}", "restart"
         )
     if not loopback.wait(agent["listen"], 20):
         raise StepFailed(
-            "the agent does not answer on %s 20 s after its restart; look at its log"
-            % agent["listen"],
+            "the agent does not answer on {} 20 s after its restart; look at its log".format(
+                agent["listen"]
+            ),
             "agent-down",
         )
     outcome.changed = True
     outcome.msg += ", agent restarted"
-

@@ -11,24 +11,24 @@ import os
 import pwd
 import shutil
 
-import command
-import files
-import loopback
-from outcome import Outcome, StepFailed
+from roles.agent_config.host import files
+from roles.agent_update.host import loopback
+from roles.plugin_sync.host import command
+from roles.plugin_sync.host.outcome import Outcome, StepFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict
+    from typing import Any
 
 SYSTEMD = "/run/systemd/system"
 
 
-def install(plan: Dict[str, Any], blobs: Dict[str, bytes]) -> Outcome:
+def install(plan: dict[str, Any], blobs: dict[str, bytes]) -> Outcome:
     """Put the program and, with systemd, its unit in place."""
     wanted, outcome = plan["executor"], Outcome("executor is installed")
     parts = []
     if os.geteuid() == 0 and _make_account(plan["user"], plan["root"]):
-        parts.append("account %s" % plan["user"])
+        parts.append("account {}".format(plan["user"]))
     files.make_folder(plan["root"], plan["user"])
     files.make_folder(wanted["state"], plan["user"], 0o700)
     files.make_folder(plan["agent"]["logs"], plan["user"])
@@ -59,7 +59,7 @@ def install(plan: Dict[str, Any], blobs: Dict[str, bytes]) -> Outcome:
             )
     if parts:
         outcome.changed = True
-        outcome.msg = "executor: %s written" % " and ".join(parts)
+        outcome.msg = "executor: {} written".format(" and ".join(parts))
     return outcome
 
 
@@ -76,7 +76,7 @@ def _make_account(user: str, home: str) -> bool:
          "--shell", shell or "/bin/false", user]
     )  # fmt: skip
     if status:
-        raise StepFailed("the account %s could not be made: %s" % (user, output), "no-user")
+        raise StepFailed(f"the account {user} could not be made: {output}", "no-user")
     return True
 
 
@@ -88,20 +88,21 @@ def _sha256(path: str) -> str:
         return ""
 
 
-def start(plan: Dict[str, Any], blobs: Dict[str, bytes]) -> Outcome:
+def start(plan: dict[str, Any], blobs: dict[str, bytes]) -> Outcome:
     """Start the executor, or restart it where its program, unit or configuration is newer."""
     wanted, agent = plan["executor"], plan["agent"]
     stale = os.path.exists(plan["marker"])
     if not stale and loopback.get(agent["listen"], "/health", 2) is not None:
         return Outcome("executor runs")
     if wanted["service"] == "systemd":
-        _systemd(wanted)
+        _systemd(plan)
     else:
-        _process(wanted, plan)
+        _process(plan)
     if not loopback.wait(agent["listen"], 20):
         raise StepFailed(
-            "the executor does not answer on %s 20 s after its start: %s"
-            % (agent["listen"], _last_words(wanted)),
+            "the executor does not answer on {} 20 s after its start: {}".format(
+                agent["listen"], _last_words(plan)
+            ),
             "executor-down",
         )
     if stale:
@@ -109,31 +110,34 @@ def start(plan: Dict[str, Any], blobs: Dict[str, bytes]) -> Outcome:
     return Outcome("executor started", changed=True)
 
 
-def _systemd(wanted: Dict[str, Any]) -> None:
-    name = os.path.basename(wanted["unit_path"])
+def _systemd(plan: dict[str, Any]) -> None:
+    name = os.path.basename(plan["executor"]["unit_path"])
     for args in (["daemon-reload"], ["enable", "--quiet", name], ["restart", name]):
         status, output = command.run(["systemctl", *args])
         if status:
-            raise StepFailed("systemctl %s: %s" % (" ".join(args), output), "systemctl")
+            raise StepFailed("systemctl {}: {}".format(" ".join(args), output), "systemctl")
 
 
-def _process(wanted: Dict[str, Any], plan: Dict[str, Any]) -> None:
+def _process(plan: dict[str, Any]) -> None:
+    wanted = plan["executor"]
     python = shutil.which(wanted["python"])
     if python is None:
         raise StepFailed(
-            "%s is not on this host; set executor_python" % wanted["python"], "no-python"
+            "{} is not on this host; set executor_python".format(wanted["python"]), "no-python"
         )
     base = [python, wanted["program"], "--config", plan["agent"]["cfg"]]
     command.run([*base, "--stop"], plan["user"])
     status, output = command.run([*base, "--supervise"], plan["user"])
     if status:
-        raise StepFailed("the executor could not be started: %s" % output[-500:], "start")
+        raise StepFailed(f"the executor could not be started: {output[-500:]}", "start")
 
 
-def _last_words(wanted: Dict[str, Any]) -> str:
+def _last_words(plan: dict[str, Any]) -> str:
+    """The end of the executor's log."""
+    wanted = plan["executor"]
     if wanted["service"] == "systemd":
         name = os.path.basename(wanted["unit_path"])
         _, output = command.run(["journalctl", "--no-pager", "-n", "5", "-o", "cat", "-u", name])
-        return output[-500:] or "journalctl -u %s has no word of it" % name
-    text = files.read(os.path.join(wanted["state"], "executor.log")) or ""
-    return text[-500:] or "see its log in %s" % wanted["state"]
+        return output[-500:] or f"journalctl -u {name} has no word of it"
+    path = os.path.join(plan["agent"]["logs"], "executor.log")
+    return (files.read(path) or "")[-500:].strip() or f"{path} is empty"
