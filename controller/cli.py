@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -89,17 +89,16 @@ def _print_for_people(report: Report, directory: Path) -> None:
             table.add_row(Text(problem.severity, _STYLES[problem.severity]), Text(place), what)
         console.print(table)
     style = "bold red" if not report.clean else "bold green"
-    console.print(Text(f"{directory}: ").append(summary(report), style=style))
+    console.print(Text(f"{directory}: ").append(summary(report), style=style), soft_wrap=True)
 
 
 def main() -> None:
     """Entry point of the `plugfleet` command."""
-    try:
-        app()
-    except BrokenPipeError:
-        # The reader (`| head`) has seen enough; Python must not complain at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(FOUND_ERRORS) from None
+    for stream in (sys.stdout, sys.stderr):
+        # Paths hold anything; a terminal that cannot show it must not end the command.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    app()
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 FOLDER = CHECKOUT / ".plugfleet" / "demo"
 PATIENCE = 90  # seconds until every plugin must have delivered
 
-console = Console(highlight=False)
+# As wide as the longest binding needs: a terminal that is narrower folds lines, a log has room.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 
 
 def main() -> int:
@@ -64,7 +65,7 @@ def _deploy(inventory: Path) -> bool:
 
 
 def _arrived(host: DemoHost) -> Counter[str]:
-    """Metrics of a host that arrived where its executor was told to send them, by metric name."""
+    """Samples of a host that arrived where its executor was told to send them, by metric."""
     try:
         lines = host.metrics_file.read_text().splitlines()
     except FileNotFoundError:
@@ -91,7 +92,8 @@ def _missing(host: DemoHost) -> list[str]:
     missing = []
     for key, state in plugins.items():
         newest = state["LastValue"]
-        if not newest or newest["metric"] not in arrived:
+        # /plugins names a counter as Open-Falcon does: metric/tags.
+        if not newest or newest["metric"].partition("/")[0] not in arrived:
             missing.append(f"{host.name}: {key}: {state['Reason'] or state['State']}")
     return missing
 

@@ -124,7 +124,8 @@ class _Batch:
         bindings = None
         expected: list[str] = []
         if self._bindings is not None and self._tree is not None:
-            bindings = bindings_of(variables["group_names"], self._bindings)
+            # Ansible leaves `all` out of a host's group names.
+            bindings = bindings_of(["all", *variables["group_names"]], self._bindings)
             key = repr(bindings)
             if key not in self._resolved:
                 self._resolved[key] = listed_keys(resolve(bindings, self._tree))

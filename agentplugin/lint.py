@@ -1,0 +1,263 @@
+"""The lint of a plugin tree: everything that would keep a plugin from delivering data, or harm an
+agent, said before any host has it (rules: the other modules here; every code: docs/lint.md)."""
+
+from __future__ import annotations
+
+import os
+
+from agentplugin import content, names
+from agentplugin.entrychecks import LARGE_BYTES, entry_problems, stray_problem
+from agentplugin.manifestfolder import folder_problems
+from agentplugin.plans import MANIFEST_NAME
+from agentplugin.problems import ERROR, INFO, WARNING, Problem, error, info, shown, warning
+from agentplugin.pythonsyntax import syntax_problem
+from agentplugin.treescan import DIRECTORY, Directory, Entry, scan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+LONG_STEP = 86400
+"""Seconds; a longer step is more often a date in a file's name than meant."""
+
+
+class Report:
+    """What a tree holds and what is wrong with it; `problems` sorted by path and line."""
+
+    __slots__ = ("plugins", "problems")
+
+    def __init__(self, plugins: list[dict[str, Any]], problems: list[Problem]) -> None:
+        self.plugins = plugins
+        self.problems = problems
+
+    def count(self, severity: str) -> int:
+        """How many findings have that severity."""
+        return sum(problem.severity == severity for problem in self.problems)
+
+    @property
+    def clean(self) -> bool:
+        """Whether there is no error; warnings may be there."""
+        return not self.count(ERROR)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as `plugfleet lint --json` prints it."""
+        return {
+            "plugins": self.plugins,
+            "problems": [problem.as_dict() for problem in self.problems],
+        }
+
+
+def lint_tree(root: str) -> Report:
+    """Lints the tree below `root`; a `.git` at its top is not a part of it.
+
+    Nothing is executed. Raises OSError where `root` is no directory that can be read.
+    """
+    directories, problems = scan(root)
+    linter = _Linter()
+    for directory in directories:
+        linter.directory(directory)
+    problems += linter.problems
+    for problem in problems:
+        problem.path = _printable(problem.path)
+    problems.sort(key=Problem.sort_key)
+    plugins = sorted(linter.plugins, key=lambda plugin: str(plugin["path"]))
+    return Report(plugins, problems)
+
+
+class _Linter:
+    """Goes through the directories, parents first, and remembers which of them hold what."""
+
+    def __init__(self) -> None:
+        self.plugins: list[dict[str, Any]] = []
+        self.problems: list[Problem] = []
+        self._script_directories: set[str] = set()
+        self._manifest_directories: set[str] = set()
+
+    def directory(self, directory: Directory) -> None:
+        for entry in directory.entries:
+            self.problems += entry_problems(entry)
+        manifest_above = _nearest(directory.path, self._manifest_directories)
+        if directory.find(MANIFEST_NAME) is not None and manifest_above is None:
+            self._manifest_directories.add(directory.path)
+            self._manifest(directory)
+            manifest_above = directory.path
+        if manifest_above is not None:
+            self._scripts_beside_manifest(directory, manifest_above)
+        else:
+            self._scripts(directory)
+
+    def _scripts(self, directory: Directory) -> None:
+        seen: dict[tuple[int, str], Entry] = {}
+        for entry in directory.entries:
+            step_name = names.split_name(entry.name)
+            if entry.kind == DIRECTORY:
+                continue
+            if step_name is None:
+                if entry.is_script_like and not entry.name.startswith("."):
+                    self._stray(entry)
+                continue
+            if entry.target_kind == DIRECTORY:
+                self.problems.append(
+                    error(
+                        entry.path,
+                        "symlink-to-directory",
+                        "the agent takes this link to a directory for a plugin and fails to "
+                        "execute it at every step",
+                        "rename the link so that no number and '_' come first, or remove it",
+                    )
+                )
+            elif entry.is_script_like and self._script(entry, step_name):
+                self._same_name(entry, step_name, seen)
+        if seen:
+            above = _nearest(directory.path, self._script_directories)
+            if above is not None:
+                self.problems.append(
+                    info(
+                        directory.path,
+                        "separate-plugin-directory",
+                        f"binding {shown(above)} does not run the scripts in here: agents do not "
+                        "look into sub-directories",
+                        f"bind {shown(directory.path)} as well where they are wanted",
+                    )
+                )
+            self._script_directories.add(directory.path)
+
+    def _script(self, entry: Entry, step_name: names.StepName) -> bool:
+        """Checks one file that the agent takes for a plugin; whether it is one."""
+        refused = names.refusal(entry.name, entry.path)
+        if refused is not None:
+            # A bad character is said once, for every kind of entry.
+            if refused != names.character_problem(entry.name, entry.path):
+                self.problems.append(refused)
+            return False
+        if step_name.step > LONG_STEP:
+            self.problems.append(
+                warning(
+                    entry.path,
+                    "step-very-long",
+                    f"step {step_name.step} s is {step_name.step / LONG_STEP:.0f} days, and the "
+                    "first run comes after one whole step",
+                    "if the number is a date or a version, put the step before it",
+                )
+            )
+        try:
+            head = entry.head()
+        except OSError:
+            # Said already, as for every unreadable file.
+            return False
+        found = content.script_problems(entry.path, head, entry.mode)
+        self.problems += [problem for problem in found if problem.code != "lfs-pointer"]
+        shebang = content.read_shebang(head)
+        program = shebang.program if shebang is not None else ""
+        if not any(problem.severity == ERROR for problem in found):
+            self._python(entry, program)
+        self.plugins.append(
+            {
+                "path": _printable(entry.path),
+                "kind": "step-script",
+                "step": step_name.step,
+                "directory": _printable(entry.path.rpartition("/")[0] or "."),
+                "interpreter": program,
+            }
+        )
+        return True
+
+    def _python(self, entry: Entry, program: str) -> None:
+        if not program.startswith("python") or entry.size > LARGE_BYTES:
+            return
+        try:
+            source = entry.content()
+        except OSError:
+            # Removed since its first bytes were read: then it is not in the tree.
+            return
+        problem = syntax_problem(entry.path, source, program)
+        if problem is not None:
+            self.problems.append(problem)
+
+    def _stray(self, entry: Entry) -> None:
+        try:
+            problem = stray_problem(entry, entry.head())
+        except OSError:
+            return
+        if problem is not None:
+            self.problems.append(problem)
+
+    def _same_name(
+        self, entry: Entry, step_name: names.StepName, seen: dict[tuple[int, str], Entry]
+    ) -> None:
+        stem = step_name.name.rpartition(".")[0] or step_name.name
+        first = seen.setdefault((step_name.step, stem), entry)
+        if first is not entry:
+            self.problems.append(
+                warning(
+                    entry.path,
+                    "same-step-and-name",
+                    f"{shown(first.name)} has the same step and name: both run, and if they print "
+                    "the same metrics the values mix",
+                    "remove one, or name it for what it measures",
+                )
+            )
+
+    def _scripts_beside_manifest(self, directory: Directory, manifest: str) -> None:
+        for entry in directory.entries:
+            if entry.is_script_like and names.parse_step(entry.name) is not None:
+                self.problems.append(
+                    warning(
+                        entry.path,
+                        "step-script-in-manifest",
+                        f"the folder {shown(manifest)} is a manifest plugin, so this is not run as "
+                        "a step script; a Falcon agent that binds the folder would",
+                        "move it into a directory of its own, or rename it",
+                    )
+                )
+
+    def _manifest(self, directory: Directory) -> None:
+        manifest, problems = folder_problems(directory)
+        self.problems += problems
+        if manifest is None:
+            return
+        self.plugins.append(
+            {
+                "path": _printable(directory.path),
+                "kind": "manifest",
+                "step": None,
+                "name": manifest.name or directory.path.rpartition("/")[2],
+                "command": manifest.effective_command,
+                "runtime": "meter" if manifest.needs_meter else "command",
+                "metrics": manifest.metrics,
+                "parameters": [param.key for param in manifest.param_schema],
+                "items": manifest.param_array is not None,
+            }
+        )
+
+
+def summary(report: Report) -> str:
+    """One line for people: "12 step scripts, 1 manifest plugin: 2 errors, 1 warning, 0 notes"."""
+    scripts = sum(plugin["kind"] == "step-script" for plugin in report.plugins)
+    parts = [
+        _counted(report.count(ERROR), "error"),
+        _counted(report.count(WARNING), "warning"),
+        _counted(report.count(INFO), "note"),
+    ]
+    return (
+        f"{_counted(scripts, 'step script')}, "
+        f"{_counted(len(report.plugins) - scripts, 'manifest plugin')}: {', '.join(parts)}"
+    )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _nearest(path: str, directories: set[str]) -> str | None:
+    """The closest directory above `path` that is in the set."""
+    while path != ".":
+        path = path.rpartition("/")[0] or "."
+        if path in directories:
+            return path
+    return None
+
+
+def _printable(path: str) -> str:
+    """A path whose undecodable bytes are written as \\xNN."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -1,0 +1,153 @@
+"""plugin.json as strict JSON: an error names line and column and points at the place. Three of 175
+public manifests are broken (a trailing comma, a missing one, an open string); none is repaired."""
+
+from __future__ import annotations
+
+import json
+
+from agentplugin.problems import Problem, error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+_MAX_EXCERPT = 72
+
+
+class ManifestError(ValueError):
+    """A plugin.json that is no JSON object.
+
+    path, line, column (both from 1), message (one line), hint;  excerpt: the line and a caret under
+    the place, "" where there is none. str() is all of it.
+    """
+
+    def __init__(
+        self, path: str, line: int, column: int, message: str, hint: str, excerpt: str = ""
+    ) -> None:
+        self.path = path
+        self.line = line
+        self.column = column
+        self.message = message
+        self.hint = hint
+        self.excerpt = excerpt
+        tail = f"\n{excerpt}" if excerpt else ""
+        super().__init__(f"{path}:{line}:{column}: {message} ({hint}){tail}")
+
+    def as_problem(self) -> Problem:
+        """The same as a finding of the lint, line, column and caret in the message."""
+        message = f"line {self.line} column {self.column}: {self.message}"
+        if self.excerpt:
+            message += "\n" + self.excerpt
+        return error(self.path, "manifest-not-json", message, self.hint, self.line)
+
+
+def load(text: str | bytes, path: str) -> tuple[dict[str, Any], list[str]]:
+    """The JSON object and the keys that stand twice in one object. Raises ManifestError."""
+    if isinstance(text, bytes):
+        text = _decoded(text, path)
+    if text.startswith("\ufeff"):
+        raise ManifestError(
+            path, 1, 1, "a byte order mark stands before the JSON", "save without a byte order mark"
+        )
+    repeated: list[str] = []
+    try:
+        raw = json.loads(text, parse_constant=_refuse, object_pairs_hook=_counting(repeated))
+    except json.JSONDecodeError as err:
+        raise _syntax_error(text, path, err) from None
+    except _Constant as err:
+        line, column = _place(text, text.find(str(err)))
+        raise ManifestError(
+            path, line, column, f"{err} is no JSON value", "write a number, or null"
+        ) from None
+    except (RecursionError, ValueError):
+        raise ManifestError(
+            path, 1, 1, "the JSON nests too deep, or holds a number too long", "write it flat"
+        ) from None
+    if not isinstance(raw, dict):
+        raise ManifestError(
+            path, 1, 1, f"the manifest is {_kind(raw)}, not an object", "write {...} around it all"
+        )
+    return raw, repeated
+
+
+class _Constant(Exception):
+    """NaN or Infinity stands in the text."""
+
+
+def _refuse(text: str) -> None:
+    raise _Constant(text)
+
+
+def _counting(repeated: list[str]) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
+    """A hook that builds the objects and notes the keys that one object has twice."""
+
+    def build(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) < len(pairs):
+            keys = [key for key, _ in pairs]
+            repeated.extend(sorted(key for key in result if keys.count(key) > 1))
+        return result
+
+    return build
+
+
+def _decoded(data: bytes, path: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as err:
+        before = data[: err.start].decode("utf-8")
+        line, column = _place(before, len(before))
+        raise ManifestError(
+            path, line, column, f"byte 0x{data[err.start]:02x} is not UTF-8", "save as UTF-8"
+        ) from None
+
+
+def _syntax_error(text: str, path: str, err: json.JSONDecodeError) -> ManifestError:
+    """Says what is likely wrong, in words that do not change with the Python version."""
+    position = err.pos
+    before = text[:position].rstrip()
+    found = text[position : position + 1]
+    if not text.strip():
+        return ManifestError(path, 1, 1, "the file is empty", "write the manifest")
+    if not found:
+        message, hint = "the file ends too early", "close every bracket and quote"
+    elif before.endswith(",") and found in ("}", "]"):
+        position = len(before) - 1
+        message, hint = f"a comma stands before the closing '{found}'", "remove the comma"
+    elif err.msg.startswith("Illegal trailing comma"):
+        message, hint = "a comma stands before a closing bracket", "remove the comma"
+    elif err.msg.startswith("Expecting ',' delimiter"):
+        message, hint = "a comma or a closing bracket is missing before this", "add it"
+    elif err.msg.startswith(("Unterminated string", "Invalid control character")):
+        message, hint = "a string does not end on its line", 'close it with "'
+    elif err.msg.startswith("Expecting property name"):
+        message, hint = 'a key in "double quotes" must stand here', "quote the key"
+    elif err.msg.startswith("Extra data"):
+        message, hint = "text goes on after the end of the JSON", "remove it"
+    else:
+        message, hint = f"not JSON ({err.msg})", "mend the syntax"
+    line, column = _place(text, position)
+    return ManifestError(path, line, column, message, hint, _excerpt(text, position))
+
+
+def _place(text: str, position: int) -> tuple[int, int]:
+    """Line and column of a position, both from 1."""
+    start = text.rfind("\n", 0, position) + 1
+    return text.count("\n", 0, position) + 1, position - start + 1
+
+
+def _excerpt(text: str, position: int) -> str:
+    """The line of a position and a caret under it; tabs become spaces, a long line is cut."""
+    start = text.rfind("\n", 0, position) + 1
+    end = text.find("\n", position)
+    line = text[start : end if end >= 0 else len(text)].rstrip("\r")
+    shift = max(0, position - start - _MAX_EXCERPT + 10)
+    piece = "".join(char if char.isprintable() else " " for char in line[shift:])[:_MAX_EXCERPT]
+    return f"  {piece}\n  {' ' * (position - start - shift)}^"
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    return {bool: "true or false", str: "text", list: "a list"}.get(type(value), "a number")

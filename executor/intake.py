@@ -1,0 +1,82 @@
+"""From a plugin's stdout to the sinks: agentplugin reads it, this adds default_tags and hands the
+values on.
+"""
+
+from __future__ import annotations
+
+import time
+
+from agentplugin.metrics import MAX_NAME_AND_TAGS, Batch, Defaults, Metric, parse_batch
+from executor.sinks import Sinks, as_line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from executor.config import Config
+    from executor.prometheus import Table
+
+_MAX_LINE = 16384
+
+
+class Intake:
+    """What every value goes through, whichever way it came in. Counters are since the start."""
+
+    __slots__ = ("_endpoint", "_sinks", "_table", "_tags", "dropped", "filled", "taken")
+
+    def __init__(self, config: Config, sinks: Sinks, table: Table) -> None:
+        self._sinks = sinks
+        self._table = table
+        self.taken = 0
+        self.dropped = 0
+        self.filled = 0
+        self.configure(config)
+
+    def configure(self, config: Config) -> None:
+        self._endpoint = config.hostname()
+        tags = config["default_tags"]
+        self._tags = ",".join(f"{key}={value}" for key, value in sorted(tags.items()))
+
+    def take_batch(self, stdout: bytes, step: int) -> Batch:
+        """A step script's whole stdout; `step` in seconds fills in where the script gives none."""
+        batch = parse_batch(stdout, now=time.time(), defaults=Defaults(self._endpoint, step))
+        self.dropped += batch.dropped
+        self.filled += batch.filled
+        batch.metrics = self.take(batch.metrics, batch)
+        return batch
+
+    def take(self, metrics: list[Metric], batch: Batch | None = None) -> list[Metric]:
+        """Hand values on; the ones that default_tags make too long for transfer are left out, and
+        said.
+        """
+        now = time.monotonic()
+        lines = []
+        kept = []
+        for metric in metrics:
+            if self._tags:
+                metric.tags = f"{metric.tags},{self._tags}" if metric.tags else self._tags
+            size = len(metric.metric.encode("utf-8", "replace")) + len(
+                metric.tags.encode("utf-8", "replace")
+            )
+            line = as_line(metric.as_dict())
+            if size > MAX_NAME_AND_TAGS or len(line) > _MAX_LINE:
+                self.dropped += 1
+                if batch is not None:
+                    batch.dropped += 1
+                    batch.say(
+                        None,
+                        "error",
+                        "too-long",
+                        f"{metric.metric[:60]}: name and tags with default_tags have {size} bytes, "
+                        f"transfer drops more than {MAX_NAME_AND_TAGS}",
+                        "shorten the tags or default_tags",
+                    )
+                continue
+            lines.append(line)
+            kept.append(metric)
+            self._table.put(metric, now)
+        self.taken += len(kept)
+        self._sinks.put(lines)
+        return kept
+
+    @property
+    def endpoint(self) -> str:
+        return self._endpoint

@@ -1,0 +1,80 @@
+"""Where a release comes from: the bare mirror that the deployment put on this host, or our own one
+of a git URL.
+"""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import urlsplit, urlunsplit
+
+from executor.errors import CheckoutError
+from executor.git import NETWORK_TIMEOUT, Git, is_url, local_path
+
+_REMOTE_HEAD = "refs/plugfleet/head"
+
+
+class Mirror:
+    """A repository on this disk; `commit` is the head of its deploy line."""
+
+    __slots__ = ("commit", "path")
+
+    def __init__(self, path: str, commit: str) -> None:
+        self.path = path
+        self.commit = commit
+
+
+def find(git: Git, source: str, state: str) -> Mirror:
+    """The mirror of `plugin.git`, fetched first if that is a URL."""
+    if is_url(source):
+        _fetch(git, source, os.path.join(state, "mirror.git"), os.path.join(state, "git"))
+    return without_fetch(git, source, state)
+
+
+def without_fetch(git: Git, source: str, state: str) -> Mirror:
+    """The mirror as it is; CheckoutError if it has no commit."""
+    path = os.path.join(state, "mirror.git") if is_url(source) else local_path(source)
+    if not os.path.isdir(path):
+        raise CheckoutError(f"plugin.git {path} does not exist: deploy to this host first")
+    for ref in ("refs/heads/deploy", _REMOTE_HEAD, "HEAD"):
+        found = git(
+            "-C", path, "rev-parse", "--verify", "--quiet", ref + "^{commit}", accept=(0, 1)
+        )
+        if found.strip():
+            return Mirror(_git_dir(git, path), found.decode("ascii").strip())
+    raise CheckoutError(f"plugin.git {path} holds no release yet")
+
+
+def _git_dir(git: Git, path: str) -> str:
+    if os.path.isdir(os.path.join(path, "objects")):
+        return path
+    return git.line("-C", path, "rev-parse", "--absolute-git-dir")
+
+
+def _fetch(git: Git, source: str, path: str, home: str) -> None:
+    if not os.path.isdir(os.path.join(path, "objects")):
+        git("init", "--quiet", "--bare", path)
+    url, secret = _without_secret(source)
+    # In files of our own, never on a command line, where every user of the host could read it.
+    credentials = os.path.join(home, "credentials")
+    descriptor = os.open(credentials, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(secret + "\n" if secret else "")
+    git("-C", path, "config", "remote.origin.url", url)
+    git(
+        "-C", path, "-c", f"credential.helper=store --file='{credentials}'",
+        "fetch", "--quiet", "--no-tags", "--prune", "origin",
+        "+refs/heads/*:refs/heads/*", f"+HEAD:{_REMOTE_HEAD}",
+        timeout=NETWORK_TIMEOUT,
+    )  # fmt: skip
+
+
+def _without_secret(source: str) -> tuple[str, str]:
+    """(URL to fetch, line for git's credential store)."""
+    if not source.startswith(("http://", "https://")):
+        return source, ""
+    parts = urlsplit(source)
+    if "@" not in parts.netloc:
+        return source, ""
+    user, _, host = parts.netloc.rpartition("@")
+    # The store wants the URL as it stands, percent signs included.
+    return urlunsplit(parts._replace(netloc=host)), f"{parts.scheme}://{user}@{host}"

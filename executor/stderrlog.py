@@ -1,0 +1,91 @@
+"""What plugins print on stderr, one file a plugin: `<logs>/<path>(<args>).stderr.log`, as the
+agent names it.
+
+The agent truncates the file at each run (plugins/scheduler.go); here it is appended to, and kept
+below two times 256 KiB by turning the full one into `.1`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import zlib
+
+ROTATE_BYTES = 256 * 1024
+RUN_BYTES = 64 * 1024
+_NAME_BYTES = 255 - len(".1")
+
+
+class StderrLog:
+    """One plugin's file. Never raises: a full disk costs the text, not the metrics (with the agent
+    it costs both).
+    """
+
+    __slots__ = ("_left", "_skipped", "last_line", "path")
+
+    def __init__(self, folder: str, plugin_path: str, args: str) -> None:
+        self.path = os.path.join(
+            folder, os.path.dirname(plugin_path), _file_name(plugin_path, args)
+        )
+        self.last_line = ""
+        self._left = RUN_BYTES
+        self._skipped = 0
+
+    def begin(self) -> None:
+        """A new run: it may print RUN_BYTES again."""
+        self.last_line = ""
+        self._left = RUN_BYTES
+        self._skipped = 0
+
+    def write(self, data: bytes) -> None:
+        """Append a piece of a run's stderr; what goes beyond RUN_BYTES is only counted."""
+        line = data.rstrip().rpartition(b"\n")[2][-500:].decode("utf-8", "replace").strip()
+        if line:
+            self.last_line = line
+        kept = data[: self._left]
+        self._skipped += len(data) - len(kept)
+        if not kept:
+            return
+        if self._left == RUN_BYTES:
+            stamp = time.strftime("--- %Y-%m-%dT%H:%M:%SZ\n", time.gmtime())
+            kept = stamp.encode("ascii") + kept
+        self._left -= len(data[: self._left])
+        self._append(kept)
+
+    def end(self) -> None:
+        """The run is over: say what was left out."""
+        if self._skipped:
+            self._append(b"\n[%d more bytes of this run were not kept]\n" % self._skipped)
+
+    def _append(self, data: bytes) -> None:
+        try:
+            self._rotate(len(data))
+            os.makedirs(os.path.dirname(self.path), mode=0o750, exist_ok=True)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            fd = os.open(self.path, flags, 0o640)
+        except OSError:
+            return
+        try:
+            os.write(fd, data)
+        except OSError:
+            pass
+        finally:
+            os.close(fd)
+
+    def _rotate(self, coming: int) -> None:
+        try:
+            size = os.stat(self.path).st_size
+        except OSError:
+            return
+        if size + coming > ROTATE_BYTES:
+            os.replace(self.path, self.path + ".1")
+
+
+def _file_name(plugin_path: str, args: str) -> str:
+    # Arguments may hold a "/" (a URL, a mount point): the agent then fails to write, and drops the
+    # metrics.
+    name = f"{os.path.basename(plugin_path)}({args.replace('/', '_')}).stderr.log"
+    if len(os.fsencode(name)) <= _NAME_BYTES:
+        return name
+    cut = os.fsencode(name)[: _NAME_BYTES - 32].decode("utf-8", "ignore")
+    return f"{cut}~{zlib.crc32(os.fsencode(name)):08x}.stderr.log"

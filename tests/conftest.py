@@ -1,0 +1,3 @@
+"""The fleet's fixtures, for every test."""
+
+pytest_plugins = ["tests.fleet.fixtures"]

@@ -1,0 +1,122 @@
+"""The main job, over SSH to five hosts without root rights: git -> hosts -> metrics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.deploy.conftest import MakeDeployment, delivered
+from tests.deploy.deployment import Deployment, step_script
+from tests.fleet import Fleet
+from tests.fleet.host import Host
+
+
+def root_of(deployment: Deployment, host: Host) -> Path:
+    return Path(str(host.root)) / deployment.folder.name
+
+
+def sessions(fleet: Fleet[Host]) -> dict[str, int]:
+    return {host.name: host.sessions() for host in fleet}
+
+
+def test_plugins_get_from_git_to_every_host_and_deliver(unprivileged: MakeDeployment) -> None:
+    deployment = unprivileged(
+        bindings={"all": ["sys/one"], "web": ["sys/two"]}, groups={"web": ["h1", "h2"]}
+    )
+    run = deployment.deploy()
+    assert set(run.states().values()) == {"changed"}
+    assert deployment.server.fetches("plugins") == 1
+    for host in deployment.fleet:
+        wanted = {"one", "two"} if host.name in ("h1", "h2") else {"one"}
+        assert delivered(root_of(deployment, host), wanted), host.name
+
+
+def test_a_second_run_changes_nothing_and_costs_one_exec_a_host(
+    unprivileged: MakeDeployment,
+) -> None:
+    deployment = unprivileged()
+    deployment.deploy()
+    before = sessions(deployment.fleet)
+    run = deployment.deploy()
+    assert set(run.states().values()) == {"right"}
+    assert "changed=1" not in run.text
+    assert {n: c - before[n] for n, c in sessions(deployment.fleet).items()} == dict.fromkeys(
+        before, 1
+    )
+
+
+def test_one_changed_file_costs_two_execs_and_keeps_the_others_times(
+    unprivileged: MakeDeployment,
+) -> None:
+    deployment = unprivileged()
+    deployment.deploy()
+    host = next(iter(deployment.fleet))
+    tree = root_of(deployment, host) / "agent/plugin/sys"
+    old = {name: (tree / name).stat().st_mtime_ns for name in ("one/60_one.sh", "two/60_two.sh")}
+    deployment.source.write("sys/two/60_two.sh", step_script("two", 2))
+    deployment.source.commit()
+    before = sessions(deployment.fleet)
+    run = deployment.deploy()
+    assert set(run.states().values()) == {"changed"}
+    assert set(sessions(deployment.fleet).values()) == {before[host.name] + 2}
+    assert (tree / "one/60_one.sh").stat().st_mtime_ns == old["one/60_one.sh"]
+    assert (tree / "two/60_two.sh").stat().st_mtime_ns != old["two/60_two.sh"]
+    assert 'value":2' in (tree / "two/60_two.sh").read_text()
+
+
+def test_a_tampered_plugin_is_seen_and_put_right_and_the_edit_kept(
+    unprivileged: MakeDeployment,
+) -> None:
+    deployment = unprivileged()
+    deployment.deploy()
+    host = next(iter(deployment.fleet))
+    script = root_of(deployment, host) / "agent/plugin/sys/one/60_one.sh"
+    original = script.read_text()
+    script.parent.chmod(0o755)
+    script.chmod(0o755)
+    script.write_text(original + "# tampered\n")
+    audit = deployment.deploy("--check")
+    assert audit.states()[host.name] == "changed"
+    assert "60_one.sh" in audit.of(host.name)["msg"]
+    assert script.read_text().endswith("# tampered\n")
+    run = deployment.deploy()
+    assert [n for n, state in run.states().items() if state == "changed"] == [host.name]
+    assert script.read_text() == original
+    patches = list((root_of(deployment, host) / "agent/state/kept").glob("*.patch"))
+    assert any("+# tampered" in patch.read_text() for patch in patches)
+
+
+def test_check_mode_tells_and_changes_nothing(unprivileged: MakeDeployment) -> None:
+    deployment = unprivileged()
+    run = deployment.deploy("--check", "--diff")
+    assert set(run.states().values()) == {"changed"}
+    assert "would install" in run.of("h1")["msg"]
+    assert '+    "plugin": {' in run.text
+    assert "A sys/one/60_one.sh" in run.text
+    for host in deployment.fleet:
+        assert not root_of(deployment, host).exists()
+    assert not (deployment.folder / "catalog/deploy.git/refs/heads/deploy").exists()
+
+
+def test_rollback_is_a_new_release_with_the_old_tree(unprivileged: MakeDeployment) -> None:
+    deployment = unprivileged()
+    deployment.deploy()
+    deployment.source.write("sys/one/60_one.sh", step_script("one", 2))
+    deployment.source.commit()
+    deployment.deploy()
+    run = deployment.run("-e", "plugin_release=1", playbook="playbooks/rollback.yml")
+    assert run.code == 0, run.text
+    assert "release 3" in run.of("h1")["msg"]
+    for host in deployment.fleet:
+        script = root_of(deployment, host) / "agent/plugin/sys/one/60_one.sh"
+        assert 'value":1' in script.read_text()
+
+
+def test_a_binding_that_names_nothing_is_refused_before_any_host_is_touched(
+    unprivileged: MakeDeployment,
+) -> None:
+    deployment = unprivileged(bindings={"all": ["sys/one"], "web": ["sys/onne"]})
+    before = sessions(deployment.fleet)
+    run = deployment.run()
+    assert run.code == 2
+    assert "hostgroup 'web'" in run.text and "sys/onne" in run.text
+    assert sessions(deployment.fleet) == before
