@@ -99,17 +99,13 @@ class Manifest:
 
     def check_config(self, config: dict[str, Any]) -> list[Problem]:
         """What is wrong with a configuration; with an error the plugin must not be started."""
-        if self.param_array is None:
-            return [
-                *self._shape_problems(config),
-                *parameters.check(self.param_schema, config, self.path, "config"),
-            ]
         problems = self._shape_problems(config)
-        items = config.get("items")
-        for number, item in enumerate(items if isinstance(items, list) else []):
-            if isinstance(item, dict):
-                where = f"items[{number}]"
-                problems += parameters.check(self.param_schema, item, self.path, where)
+        if problems:
+            return problems
+        if self.param_array is None:
+            return parameters.check(self.param_schema, config, self.path, "config")
+        for number, item in enumerate(config["items"]):
+            problems += parameters.check(self.param_schema, item, self.path, f"items[{number}]")
         return problems
 
     def _shape_problems(self, config: dict[str, Any]) -> list[Problem]:

@@ -15,9 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,9 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.plugin_repository import PluginRepository
-from tests.fleet import cgroups
+from tests.fleet import GitServer, cgroups
 from tests.fleet.namespace import NamespaceFleet
-from tests.fleet.switch import CONTROL_ADDRESS
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PLAIN = CHECKOUT / "benchmarks/plain_play"
@@ -69,14 +66,18 @@ class Side:
 class Bench:
     """The fleet, the git server and the two ways to deploy."""
 
-    def __init__(self, fleet: NamespaceFleet, folder: Path, server: str) -> None:
+    def __init__(
+        self, fleet: NamespaceFleet, folder: Path, repository: PluginRepository, server: GitServer
+    ) -> None:
         self.fleet = fleet
-        self.repository = PluginRepository(folder / "git" / "plugins.git")
+        self.repository = repository
+        self.server = server
+        self.fetches: dict[str, int] = {}
         self.inventory = fleet.inventory(
             groupvars={
                 "all": {
-                    "plain_repository": f"{server}/plugins.git",
-                    "plugin_sources": [{"url": f"{server}/plugins.git", "ref": "main"}],
+                    "plain_repository": server.url("plugins"),
+                    "plugin_sources": [{"url": server.url("plugins"), "ref": "main"}],
                     "plugin_source_folder": str(folder / "catalog"),
                     "plugin_bindings": {"all": ["group0", "group1"]},
                     "executor_service": "process",
@@ -109,9 +110,11 @@ class Bench:
     def measure(self, side: Side) -> dict[str, Cost]:
         """One turn: the three scenarios, one after the other."""
         self._reset()
+        before = self.server.fetches("plugins")
         costs = {"first deploy": self._playbook(side), "nothing to do": self._playbook(side)}
         self.repository.change_one_file()
         costs["one file changed"] = self._playbook(side)
+        self.fetches[side.name] = (self.server.fetches("plugins") - before) // len(costs)
         return costs
 
     def floor(self, options: list[str]) -> Cost:
@@ -180,23 +183,6 @@ class Bench:
         return Cost(wall, control - before[0], hosts - before[1])
 
 
-@contextmanager
-def git_server(fleet: NamespaceFleet, folder: Path) -> Iterator[str]:
-    """A git daemon on the control side; gives its URL."""
-    argv = ["git", "daemon", "--reuseaddr", f"--base-path={folder}", "--max-connections=200"]
-    daemon = subprocess.Popen(
-        fleet.control([*argv, f"--listen={CONTROL_ADDRESS}", str(folder)]),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        yield f"git://{CONTROL_ADDRESS}"
-    finally:
-        os.killpg(daemon.pid, 15)
-        daemon.wait()
-
-
 def median(costs: list[Cost]) -> Cost:
     """The median of each figure."""
     return Cost(
@@ -251,12 +237,14 @@ def main() -> None:
         sys.exit("bench-deploy makes hosts in network namespaces: run it as root")
     with tempfile.TemporaryDirectory(prefix="plugfleet-bench-") as scratch:
         folder = Path(scratch)
-        (folder / "git").mkdir()
+        repository = PluginRepository(folder / "plugins.git")
         with (
             NamespaceFleet(options.hosts, folder / "fleet") as fleet,
-            git_server(fleet, folder / "git") as server,
+            GitServer(
+                {"plugins": repository.path}, folder / "server", switch=fleet.switch
+            ) as server,
         ):
-            bench = Bench(fleet, folder, server)
+            bench = Bench(fleet, folder, repository, server)
             bench.prepare()
             turns: dict[str, list[dict[str, Cost]]] = {}
             for number in range(options.rounds):
@@ -272,6 +260,8 @@ def main() -> None:
                 for name, rounds in turns.items()
             }
             show(f"{options.hosts} hosts, medians of {options.rounds} rounds", sides, floors)
+            for name, count in bench.fetches.items():
+                console.print(f"git server, connections for one deployment: {count:4d}  {name}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ _SEGMENT_NAME = re.compile(r"([0-9]{15})-([0-9]{15})\.jsonl")
 _SEGMENTS = 16
 _MAX_SEGMENT = 1 << 20
 _MEMORY_BYTES = 1 << 20
+RETRY_SECONDS = 1.0
+"""Between two tries to write to a disk that took nothing."""
 
 
 class Cursor:
@@ -60,6 +63,7 @@ class Journal:
         "_max_bytes",
         "_memory",
         "_memory_start",
+        "_retry_at",
         "_segment_bytes",
         "_segments",
         "end",
@@ -69,8 +73,9 @@ class Journal:
         self._folder = folder
         self._log = log
         self._fd = -1
-        self._memory = b""
+        self._memory = bytearray()
         self._memory_start = Cursor(0, 0)
+        self._retry_at = 0.0
         self.set_bound(max_bytes)
         os.makedirs(folder, mode=0o750, exist_ok=True)
         self._segments = self._found_segments()
@@ -86,7 +91,7 @@ class Journal:
 
     def append(self, data: bytes, lines: int) -> None:
         """Add whole lines. Never raises: without a disk they wait in memory."""
-        if self._memory:
+        if self._memory and time.monotonic() >= self._retry_at:
             self._move_memory_to_disk()
         if self._memory or not self._write(data, lines):
             self._keep_in_memory(data, lines)
@@ -114,7 +119,7 @@ class Journal:
             if cursor.offset > start.offset:
                 start = cursor
             skip = start.offset - self._memory_start.offset
-            return _whole_lines(self._memory[skip : skip + max_bytes]), start
+            return _whole_lines(bytes(self._memory[skip : skip + max_bytes])), start
         return [], Cursor(self.end.offset, self.end.line)
 
     @staticmethod
@@ -130,7 +135,7 @@ class Journal:
                 break
             self._remove_first()
         if self._memory and offset >= self.end.offset:
-            self._memory = b""
+            self._memory.clear()
 
     def size(self) -> int:
         """Bytes held, on disk and in memory."""
@@ -178,6 +183,7 @@ class Journal:
 
     def _keep_in_memory(self, data: bytes, lines: int) -> None:
         if not self._memory:
+            self._retry_at = time.monotonic() + RETRY_SECONDS
             self._memory_start = self.end
             self._log.error(
                 f"{self._folder}: cannot be written, metrics wait in memory (1 MiB at most)"
@@ -186,19 +192,20 @@ class Journal:
         self.end = Cursor(self.end.offset + len(data), self.end.line + lines)
         if len(self._memory) > _MEMORY_BYTES:
             cut = self._memory.index(b"\n", len(self._memory) - _MEMORY_BYTES) + 1
-            gone = self._memory[:cut]
             start = self._memory_start
-            self._memory = self._memory[cut:]
-            self._memory_start = Cursor(start.offset + cut, start.line + gone.count(b"\n"))
+            gone = self._memory.count(b"\n", 0, cut)
+            del self._memory[:cut]
+            self._memory_start = Cursor(start.offset + cut, start.line + gone)
 
     def _move_memory_to_disk(self) -> None:
-        data, start, end = self._memory, self._memory_start, self.end
+        data, start, end = bytes(self._memory), self._memory_start, self.end
+        self._retry_at = time.monotonic() + RETRY_SECONDS
         self.end = start
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
         if self._write(data, end.line - start.line):
-            self._memory = b""
+            self._memory.clear()
             self._log.info(f"{self._folder}: can be written again")
         else:
             self.end = end

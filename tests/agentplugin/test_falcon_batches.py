@@ -303,6 +303,22 @@ def test_syntax_error_names_line_and_column() -> None:
     assert "line 3 column 1" in batch.problems[0].message
 
 
+@pytest.mark.parametrize(
+    ("stdout", "piece"),
+    [
+        ("[\n  {'metric': 1}\n]", "\"  {'metric': 1}\""),
+        ('[{"a": 1},\nboom\n]', "'boom'"),
+        ("hello\nthere", "'hello'"),
+        (f"[{item()}]\ntwo\nthree", "'two'"),
+        (f"one\ntwo\n[{item()}]", "'one'"),
+        ("[" + "1, " * 500 + "boom]", "1, 1, boom]"),
+    ],
+)
+def test_syntax_error_shows_the_piece_at_fault(stdout: str, piece: str) -> None:
+    message = parse_batch(stdout, now=NOW).problems[0].message
+    assert piece in message and len(message) < 250
+
+
 def test_megabyte_of_metrics_is_read_in_a_fraction_of_a_second() -> None:
     text = ("[" + ",".join(item(metric=f"m{i}") for i in range(8000)) + "]").encode()
     assert len(text) > 1_000_000

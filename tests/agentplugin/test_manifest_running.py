@@ -134,6 +134,7 @@ def test_items_each_get_defaults_and_keep_their_own_poll_interval() -> None:
         (False, {"host": ["a"]}, "config-type"),
         (False, {"host": "a", "mode": "z"}, "config-type"),
         (False, {"host": "a", "hsot": "b"}, "config-unknown"),
+        (False, {"host": "a", "n": True}, "config-type"),
     ],
 )
 def test_wrong_configuration_is_named_before_anything_starts(
@@ -146,7 +147,9 @@ def test_wrong_configuration_is_named_before_anything_starts(
     ]
     more = {"paramArray": {"itemTitle": [], "schemaTitle": "H"}} if multi else {}
     plugin = manifest(schema, **more)
-    assert code in [problem.code for problem in plugin.check_config(config)]
+    severity = "warning" if code == "config-unknown" else "error"
+    found = [(problem.code, problem.severity) for problem in plugin.check_config(config)]
+    assert found == [(code, severity)]
     if code == "config-items":
         with pytest.raises(ConfigError) as refused:
             plugin.param_json(config)

@@ -55,6 +55,18 @@ def test_crlf_breaks_a_shell_script_and_only_may_break_others() -> None:
     ]
 
 
+def test_interpreter_is_named_as_the_kernel_reads_it() -> None:
+    for head, named in [
+        (b"#!\n", "'nothing'"),
+        (b"#!python3\n", "'python3'"),
+        (b"#!/bin/sh\r\n", "'/bin/sh\\r'"),
+        (b"#!/usr/bin/env python3\r\n", "'python3\\r'"),
+        (b"#!/usr/bin/env python3 -u\n", "'python3 -u'"),
+    ]:
+        (problem,) = script_problems("60_a", head, 0o755)
+        assert named in problem.message and problem.line == 1
+
+
 @pytest.mark.parametrize(
     ("head", "interpreter", "program"),
     [

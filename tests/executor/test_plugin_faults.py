@@ -21,7 +21,7 @@ FAULTS = [
     ("missing-interpreter", "#!/opt/none/python2\n", 0o755, "unsupported-runtime", "python2"),
     ("missing-env", "#!/usr/bin/env nonesuch-9\n", 0o755, "unsupported-runtime", "nonesuch-9"),
     ("nothing", "#!/bin/sh\nexit 0\n", 0o755, "no-data", "nothing"),
-    ("blank", "#!/bin/sh\necho\n", 0o755, "no-data", "blank"),
+    ("blank", "#!/bin/sh\necho\n", 0o755, "no-data", "white space"),
     ("null", "#!/bin/sh\necho '[null]'\n", 0o755, "no-data", "null"),
     ("text", "#!/bin/sh\necho all is well\n", 0o755, "no-data", "JSON"),
     ("object", "#!/bin/sh\necho '{\"metric\":\"a\"}'\n", 0o755, "no-data", "list"),
@@ -136,7 +136,7 @@ def test_a_background_child_that_holds_stdout_costs_no_data(host: Host) -> None:
 
 def test_a_child_that_leaves_the_group_and_keeps_writing_blocks_nothing(host: Host) -> None:
     pid_file = host.root / "pid"
-    loop = f"echo $$ > {pid_file}; trap '' PIPE; while :; do echo x; sleep 0.01; done"
+    loop = f"echo \\$\\$ > {pid_file}; trap '' PIPE; while :; do echo x; sleep 0.01; done"
     host.script("app/60_setsid.sh", f'setsid sh -c "{loop}" &\n' + prints() + "sleep 0.2\n")
     host.bind("app")
     host.start()

@@ -6,12 +6,14 @@ made (`made.jsonl`). Closing a fleet and sweeping up after a dead owner are the 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import secrets
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,9 @@ from typing import Any
 from . import removal
 from .errors import FleetError
 from .procs import Process, alive, identify
+
+# A record without an owner's name is being written now, or never will be.
+DRAFT_SECONDS = 60.0
 
 
 def registry() -> Path:
@@ -125,10 +130,10 @@ def _remove(place: Path) -> None:
 
 
 def owner_of(place: Path) -> dict[str, Any] | None:
-    """Who owns the record at `place`; None when it is gone."""
+    """Who owns the record at `place`; None when it is gone or was never finished."""
     try:
         found: dict[str, Any] = json.loads((place / "owner.json").read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return None
     return found
 
@@ -138,11 +143,20 @@ def owner_lives(owner: dict[str, Any]) -> bool:
     return owner["boot"] == boot_id() and alive(Process(owner["pid"], owner["start"]))
 
 
+def _drop_draft(place: Path) -> None:
+    """Removes a record whose owner was killed while it wrote its name: it had made nothing yet."""
+    with contextlib.suppress(FileNotFoundError):
+        if time.time() - place.stat().st_mtime > DRAFT_SECONDS:
+            shutil.rmtree(place)
+
+
 def sweep() -> list[str]:
     """Removes what dead owners left behind and returns their ids. A living owner is not touched."""
     swept = []
     for place in sorted(registry().iterdir()):
         owner = owner_of(place)
+        if owner is None and place.name.startswith("."):
+            _drop_draft(place)
         if owner is None or owner_lives(owner):
             continue
         with _locked(place, wait=False) as mine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -119,7 +120,9 @@ def test_an_owner_killed_while_it_starts_a_fleet_leaves_nothing(
     owner.kill()
     owner.wait()
     ledger.sweep()
-    assert [trace for name in new for trace in traces_of(name)] == []
+    # A record cut short before it held a name is no trace: nothing had been made.
+    found = [trace for name in new for trace in traces_of(name) if "/." not in trace]
+    assert found == []
     assert not (tmp_path / "dead").exists()
 
 
@@ -177,6 +180,19 @@ def test_a_record_that_a_kill_9_cut_short_is_read_up_to_the_cut(tmp_path: Path) 
         file.write('["cgroup", "/sys/fs/cg')
     record.close()
     assert not (tmp_path / "folder").exists()
+
+
+def test_a_record_whose_owner_was_killed_while_it_wrote_its_name_stops_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    draft = ledger.registry() / f".{secrets.token_hex(6)}"
+    draft.mkdir()
+    (draft / "owner.json").touch()
+    ledger.sweep()
+    assert draft.exists()  # its owner may be about to write
+    monkeypatch.setattr(ledger, "DRAFT_SECONDS", 0.0)
+    ledger.sweep()
+    assert not draft.exists()
 
 
 def test_a_git_server_is_removed_with_its_owner(tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+TREE = Path(__file__).resolve().parents[2] / "plugins"
 NAGIOS = "sys/nagios/60_nagios.py"
 
 
@@ -164,10 +166,33 @@ def test_a_check_that_hangs_is_unknown_and_is_killed_with_all_it_started(
     assert gone(tmp_path / "pid")
 
 
-def test_a_background_child_that_holds_the_output_costs_nothing(
-    run_plugin: Any, shim: Any, tmp_path: Path
+def test_a_check_dies_with_its_wrapper_when_the_agent_stops(
+    shim: Any, shims: Path, tmp_path: Path
 ) -> None:
-    shim("check_it", f"sleep 60 & echo $! >'{tmp_path}/pid'\necho 'OK|a=1'\n")
+    whole = f"echo $$ >'{tmp_path}/part'; mv '{tmp_path}/part' '{tmp_path}/pid'"
+    shim("check_it", f"trap '' TERM\n{whole}\nsleep 60\nsleep 60\n")
+    with subprocess.Popen(
+        [str(TREE / NAGIOS), "check_it"],
+        env={"PATH": f"{shims}:/usr/bin:/bin"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        for _ in range(500):
+            if (tmp_path / "pid").exists():
+                break
+            time.sleep(0.02)
+        process.terminate()
+        stdout, stderr = process.communicate(timeout=20)
+    assert (process.returncode, stdout) == (1, b"")
+    assert stderr == b"60_nagios.py: stopped by the agent\n"
+    assert gone(tmp_path / "pid")
+
+
+@pytest.mark.parametrize("child", ["sleep 60", "(sleep 0.2; exec yes)"])
+def test_a_background_child_that_holds_the_output_costs_nothing(
+    run_plugin: Any, shim: Any, tmp_path: Path, child: str
+) -> None:
+    shim("check_it", f"{child} & echo $! >'{tmp_path}/pid'\necho 'OK|a=1'\n")
     ran = run_plugin(NAGIOS, "check_it")
     assert ran.values()["nagios.value/check=check_it,label=a"] == 1
     assert ran.seconds < 5

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from agentplugin import lint, names
+from agentplugin.metrics import parse_batch
 
 TREE = Path(__file__).resolve().parents[2] / "plugins"
 SCRIPTS = sorted(
@@ -156,6 +158,36 @@ def test_help_is_what_the_script_says_of_itself(run_plugin: Any, path: str) -> N
     ran = run_plugin(path, "--help")
     assert ran.code == 0
     assert b"Arguments:" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("path", "arguments", "said"),
+    [
+        (
+            "net/http/60_http_check.py",
+            ["http://nosuch.invalid/"],
+            "http://nosuch.invalid/: the name",
+        ),
+        ("net/tls/3600_tls_expiry.py", ["nosuch.invalid"], "nosuch.invalid:443: the name cannot"),
+        ("sys/clock/300_clock_offset.py", ["nosuch.invalid"], "nosuch.invalid: the name cannot"),
+    ],
+)
+def test_on_a_terminal_the_reason_of_each_failure_is_said_too(
+    shim: Any, shims: Path, path: str, arguments: list[str], said: str
+) -> None:
+    shim("chronyc", "echo 'A,1.2.3.4,2,1.0,0.001,0,0,0,0,0,0,0,64,Normal'\n")
+    terminal, end = os.openpty()
+    done = subprocess.run(
+        [str(TREE / path), *arguments],
+        env={"PATH": f"{shims}:/usr/bin:/bin", "FALCON_ENDPOINT": "test-host"},
+        stdout=subprocess.PIPE,
+        stderr=end,
+        check=True,
+    )
+    os.close(end)
+    assert said in os.read(terminal, 4096).decode()
+    os.close(terminal)
+    assert parse_batch(done.stdout, now=time.time()).problems == []
 
 
 BROKEN = """

@@ -321,7 +321,7 @@ def main() -> NoReturn:
     synced = kernel_synced()
     if synced is not None:
         rows.append(row("clock.synced", int(synced)))
-    if sys.stderr.isatty():
+    if reasons and sys.stderr.isatty():
         print("\n".join(reasons), file=sys.stderr)
     push(rows + chrony)
 

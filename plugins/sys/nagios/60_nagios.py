@@ -160,6 +160,9 @@ def command_line(given: list[str]) -> tuple[str, list[str]]:
 
 def execute(words: list[str], limit: float) -> tuple[int | None, bytes]:
     """Return the check's exit code (None: it had to be killed) and the start of its output."""
+    stopped: list[int] = []
+    # Set before the check is there, and only noted: a check that was just forked is not lost.
+    signal.signal(signal.SIGTERM, lambda number, frame: stopped.append(number))
     try:
         # A session of its own, so that a check that hangs is killed with all that it started.
         check = subprocess.Popen(
@@ -173,29 +176,22 @@ def execute(words: list[str], limit: float) -> tuple[int | None, bytes]:
     except OSError as error:
         fail(f"cannot execute {words[0]!r}: {error.strerror} (is its first line right?)")
     assert check.stdout is not None
-
-    def stop(number: int, frame: object) -> None:
-        os.killpg(check.pid, signal.SIGKILL)
-        fail("stopped by the agent")
-
-    signal.signal(signal.SIGTERM, stop)
     deadline = time.monotonic() + limit
     output, pipe, ended = b"", check.stdout.fileno(), False
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and not stopped:
         # Looked at before reading, so that nothing written before the end is missed; and not
         # reaped yet, so that its number is still that of its group.
         ended = os.waitid(os.P_PID, check.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
         if select.select([pipe], [], [], 0.0 if ended else 0.05)[0]:
             data = os.read(pipe, 65536)
             output += data[: MOST_OUTPUT - len(output)]
-            if data:
-                continue
-            if not ended:
+            if not data and not ended:
                 time.sleep(0.01)  # it has closed its output and goes on
         if ended:
-            break
+            break  # one read takes all that a pipe holds; who writes now is not the check
     os.killpg(check.pid, signal.SIGKILL)  # also what it left behind, which may hold the pipe
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if stopped:
+        fail("stopped by the agent")
     return (check.wait() if ended else None), output
 
 
