@@ -137,6 +137,8 @@ class Checkout:
             return True
         patch = os.path.join(self._state, "kept", f"{release.commit}-{_utc()}.patch")
         release.save_edits(self._git, differences, patch, os.path.join(self._state, "git"))
+        for old in sorted(self._kept(), key=os.path.getmtime)[:-KEPT_PATCHES]:
+            os.unlink(old)
         self._say(f"{len(differences)} local edits in {release.path} are kept in {patch}")
         return False
 

@@ -16,7 +16,7 @@ NETWORK_TIMEOUT = 60.0
 LOCAL_TIMEOUT = 300.0
 
 _URL = re.compile(r"(git|https?|ssh|file)://[^\s]+")
-_SCP_LIKE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]*:[^\s:][^\s]*")
+_SCP_LIKE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]*:(?!//)[^\s:][^\s]*")
 
 
 class Git:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 from executor.errors import CheckoutError
 from executor.git import NETWORK_TIMEOUT, Git, is_url, local_path
 
+_DEPLOY = "refs/heads/deploy"
 _REMOTE_HEAD = "refs/plugfleet/head"
 
 
@@ -35,13 +36,17 @@ def without_fetch(git: Git, source: str, state: str) -> Mirror:
     path = os.path.join(state, "mirror.git") if is_url(source) else local_path(source)
     if not os.path.isdir(path):
         raise CheckoutError(f"plugin.git {path} does not exist: deploy to this host first")
-    for ref in ("refs/heads/deploy", _REMOTE_HEAD, "HEAD"):
-        found = git(
-            "-C", path, "rev-parse", "--verify", "--quiet", ref + "^{commit}", accept=(0, 1)
-        )
-        if found.strip():
-            return Mirror(_git_dir(git, path), found.decode("ascii").strip())
+    for ref in (_DEPLOY, _REMOTE_HEAD, "HEAD"):
+        commit = _commit(git, path, ref)
+        if commit:
+            return Mirror(_git_dir(git, path), commit)
     raise CheckoutError(f"plugin.git {path} holds no release yet")
+
+
+def _commit(git: Git, path: str, ref: str) -> str:
+    """The commit that `ref` names, "" if there is none."""
+    found = git("-C", path, "rev-parse", "--verify", "--quiet", ref + "^{commit}", accept=(0, 1))
+    return found.decode("ascii").strip()
 
 
 def _git_dir(git: Git, path: str) -> str:
@@ -60,12 +65,16 @@ def _fetch(git: Git, source: str, path: str, home: str) -> None:
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         stream.write(secret + "\n" if secret else "")
     git("-C", path, "config", "remote.origin.url", url)
-    git(
-        "-C", path, "-c", f"credential.helper=store --file='{credentials}'",
-        "fetch", "--quiet", "--no-tags", "--prune", "origin",
-        "+refs/heads/*:refs/heads/*", f"+HEAD:{_REMOTE_HEAD}",
-        timeout=NETWORK_TIMEOUT,
-    )  # fmt: skip
+    wanted = ["+refs/heads/*:refs/heads/*", f"+HEAD:{_REMOTE_HEAD}"]
+    for refspec in wanted:
+        git(
+            *("-C", path, "-c", f"credential.helper=store --file='{credentials}'"),
+            *("fetch", "--quiet", "--no-tags", "--prune", "origin", refspec),
+            timeout=NETWORK_TIMEOUT,
+        )
+        # One connection is enough where there is a deploy line; else what the remote's HEAD names.
+        if _commit(git, path, _DEPLOY):
+            return
 
 
 def _without_secret(source: str) -> tuple[str, str]:

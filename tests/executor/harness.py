@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import os
@@ -117,9 +118,7 @@ class Host:
     def get(self, path: str, data: bytes | None = None, timeout: float = 30) -> str:
         return self.answer(path, data, timeout)[1]
 
-    def answer(
-        self, path: str, data: bytes | None = None, timeout: float = 30
-    ) -> tuple[int, str]:
+    def answer(self, path: str, data: bytes | None = None, timeout: float = 30) -> tuple[int, str]:
         """(status, body)."""
         try:
             with urllib.request.urlopen(self.url + path, data, timeout) as response:
@@ -242,10 +241,8 @@ class JsonRpc:
         self._server.server_close()
         self._thread.join()
         for connection in self._open:
-            try:
+            with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
 
 def transfer(answer: Callable[[Any], Any] | None = None, port: int = 0) -> JsonRpc:

@@ -7,10 +7,10 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -115,9 +115,7 @@ def test_unchanged_files_keep_their_mtime_and_changed_ones_get_a_new_one(
     assert new["60_b.sh"].st_mtime_ns > old["60_b.sh"].st_mtime_ns
 
 
-def test_a_second_update_with_nothing_new_changes_nothing(
-    bare_host: Host, source: Source
-) -> None:
+def test_a_second_update_with_nothing_new_changes_nothing(bare_host: Host, source: Source) -> None:
     source.release({"app/60_a.sh": script("a")})
     update(bare_host)
     before = os.lstat(bare_host.root / "plugin")
@@ -150,7 +148,9 @@ def test_three_releases_are_kept(bare_host: Host, source: Source) -> None:
 def test_local_edits_are_kept_as_a_patch_before_the_release_is_built_anew(
     bare_host: Host, source: Source
 ) -> None:
-    source.release({"app/60_a.sh": script("a"), "app/60_b.sh": script("b"), ".gitignore": "*.log\n"})
+    source.release(
+        {"app/60_a.sh": script("a"), "app/60_b.sh": script("b"), ".gitignore": "*.log\n"}
+    )
     update(bare_host)
     app = bare_host.root / "plugin" / "app"
     for path in (app, app / "60_a.sh"):
@@ -314,7 +314,9 @@ def test_credentials_of_a_url_reach_no_answer_log_or_command_line(
     calls = tmp_path / "calls"
     wrapper = tmp_path / "bin" / "git"
     wrapper.parent.mkdir()
-    wrapper.write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >> {calls}\nexec {shutil.which("git")} "$@"\n')
+    wrapper.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$*" >> {calls}\nexec {shutil.which("git")} "$@"\n'
+    )
     wrapper.chmod(0o755)
     bare_host.cfg["plugin"]["git"] = f"http://joe:s3cret@127.0.0.1:{free_port()}/x.git"
     bare_host.write_cfg()
@@ -361,11 +363,7 @@ def test_update_over_http_runs_the_new_plugin_soon_and_reports_the_status(
     assert bare_host.detail()["pluginVersion"] == commit
 
 
-def test_a_hanging_git_delays_neither_plugins_nor_health(
-    bare_host: Host, source: Source
-) -> None:
-    import socket
-
+def test_a_hanging_git_delays_neither_plugins_nor_health(bare_host: Host, source: Source) -> None:
     source.release({"app/1_a.sh": script("a")})
     update(bare_host)
     bare_host.bind("app")
@@ -408,7 +406,9 @@ def test_kill_9_at_any_moment_of_50_updates_shows_no_half_tree(
     assert update(bare_host) == "success"
     generator = random.Random(7)
     for number in range(50):
-        source.git("push", "-q", "-f", str(source.mirror), f"{variants[number % 2]}:refs/heads/deploy")
+        source.git(
+            "push", "-q", "-f", str(source.mirror), f"{variants[number % 2]}:refs/heads/deploy"
+        )
         process = subprocess.Popen(
             bare_host.command("--update"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -427,12 +427,11 @@ def test_kill_9_at_any_moment_of_50_updates_shows_no_half_tree(
 
 @pytest.mark.parametrize("broken", ["disk", "permission"])
 def test_a_host_that_cannot_write_keeps_its_release_and_says_why(
-    bare_host: Host, source: Source, broken: str, tmp_path: Path, request: pytest.FixtureRequest
+    bare_host: Host, source: Source, broken: str
 ) -> None:
     first = source.release({"app/60_a.sh": script("a")})
     update(bare_host)
     source.release({"app/60_a.sh": script("b"), "app/data.bin": "x" * 300000})
-    command: Callable[[], subprocess.CompletedProcess[str]]
     if broken == "disk":
         # A limit on the size of a file is how any user can run out of room.
         shell = 'ulimit -f 100; exec "$@"'

@@ -93,7 +93,9 @@ def test_released_segments_are_removed_and_the_count_goes_on(folder: str) -> Non
     assert drain(journal, Cursor(journal.end.offset - 6, 200)) == ([b"after"], 0)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(st.tuples(st.integers(1, 30), st.booleans()), min_size=1, max_size=40))
 def test_delivered_and_dropped_always_add_up(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, bool]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import time
 from pathlib import Path
@@ -24,7 +26,7 @@ FAULTS = [
     ("blank", "#!/bin/sh\necho\n", 0o755, "no-data", "white space"),
     ("null", "#!/bin/sh\necho '[null]'\n", 0o755, "no-data", "null"),
     ("text", "#!/bin/sh\necho all is well\n", 0o755, "no-data", "JSON"),
-    ("object", "#!/bin/sh\necho '{\"metric\":\"a\"}'\n", 0o755, "no-data", "list"),
+    ("object", '#!/bin/sh\necho \'{"metric":"a"}\'\n', 0o755, "no-data", "list"),
     (
         "float-timestamp",
         '#!/bin/sh\necho \'[{"metric":"a","value":1,"timestamp":1.5}]\'\n',
@@ -111,7 +113,7 @@ def test_a_plugin_that_ignores_sigterm_is_gone_before_its_next_run(host: Host) -
     entry = host.plugins()["app/2_stubborn.sh"]
     assert entry["Missed"] == 0
     times = [float(text) for text in starts.read_text().split()]
-    assert all(1.9 < later - earlier < 2.1 for earlier, later in zip(times, times[1:]))
+    assert all(1.9 < later - earlier < 2.1 for earlier, later in itertools.pairwise(times))
 
 
 def test_sigterm_comes_first_so_a_plugin_can_clean_up(host: Host) -> None:
@@ -219,8 +221,6 @@ def test_a_plugin_gets_three_descriptors_its_own_group_and_the_agents_surroundin
         host.start(close_fds=False)
     wait_until(lambda: report.exists() and report.read_text(), "the plugin reported")
     host.wait_state("app/60_look.py(one, two)", "no-data")
-    import json
-
     seen = json.loads(report.read_text())
     assert seen["fds"] == ["0", "1", "2"]
     assert seen["stdin"] == "/dev/null"

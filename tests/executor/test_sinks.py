@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import time
 from typing import Any
 
@@ -207,8 +208,6 @@ def test_a_method_that_is_not_there_destroys_nothing(host: Host) -> None:
 
 
 def test_a_sink_that_never_answers_delays_no_plugin(host: Host) -> None:
-    import socket
-
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -246,7 +245,12 @@ def test_a_sink_that_was_switched_off_holds_no_spool(host: Host) -> None:
 def test_prometheus_shows_the_newest_values_with_clean_names(host: Host) -> None:
     host.start()
     metrics = [
-        {"metric": "net.if/in", "value": 5, "tags": "iface=eth0,path=/a b\\c", "counterType": "COUNTER"},
+        {
+            "metric": "net.if/in",
+            "value": 5,
+            "tags": "iface=eth0,path=/a b\\c",
+            "counterType": "COUNTER",
+        },
         {"metric": "9lives", "value": 1.5, "endpoint": "other"},
         {"metric": "net.if/in", "value": 7, "tags": "iface=eth1", "counterType": "COUNTER"},
         {"metric": "9lives", "value": 2.5, "endpoint": "other"},

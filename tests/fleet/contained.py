@@ -61,7 +61,7 @@ class ContainedHost(Host):
                 stdout=console,
                 stderr=console,
                 cwd="/",
-                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"},
+                env=self.fleet.ledger.environment,
                 start_new_session=True,
             )
 

@@ -41,7 +41,7 @@ class Fleet(ABC, Generic[AnyHost]):
             self.key = folder / "id_ed25519"
             self.ssh_config = folder / "ssh_config"
             self.known_hosts = folder / "known_hosts"
-            make_key(self.key, "plugfleet-test-fleet")
+            self._make_key(self.key)
             self.prepare()
             self.hosts: list[AnyHost] = self.make_hosts(n)
             self._make_host_keys()
@@ -178,12 +178,24 @@ class Fleet(ABC, Generic[AnyHost]):
             host.folder.mkdir(parents=True)
             keys.append(host.folder / "host_key")
         with ThreadPoolExecutor(4) as pool:
-            public = list(pool.map(lambda key: make_key(key, "host"), keys))
+            public = list(pool.map(self._make_key, keys))
         lines = []
         for host, key in zip(self.hosts, public, strict=True):
             where = host.address if host.port == 22 else f"[{host.address}]:{host.port}"
             lines.append(f"{where} {key}\n")
         self.known_hosts.write_text("".join(lines))
+
+    def _make_key(self, path: Path) -> str:
+        """Makes an ed25519 key pair without a passphrase; returns the public key's line."""
+        argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", path.name, "-f", str(path)]
+        subprocess.run(
+            argv,
+            check=True,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=self.ledger.environment,
+        )
+        return path.with_name(path.name + ".pub").read_text().strip()
 
     def _write_ssh_config(self) -> None:
         lines = []
@@ -206,13 +218,6 @@ class Fleet(ABC, Generic[AnyHost]):
             "  ConnectTimeout 10",
         ]
         self.ssh_config.write_text("\n".join(lines) + "\n")
-
-
-def make_key(path: Path, comment: str) -> str:
-    """Makes an ed25519 key pair without a passphrase at `path`; returns the public key's line."""
-    argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)]
-    subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, capture_output=True)
-    return path.with_name(path.name + ".pub").read_text().strip()
 
 
 def sshd_config(**settings: str) -> str:

@@ -192,7 +192,7 @@ class GitHttpServer(CountingServer):
     def command(self) -> list[str]:
         certificate = None
         if self.scheme == "https":
-            certificate = tls.make(self.folder / "tls", [self.address])
+            certificate = tls.make(self.folder / "tls", [self.address], self.ledger.environment)
             self.authority = certificate.authority
         self.requests = self.folder / "requests.jsonl"
         config = self.folder / "config.json"

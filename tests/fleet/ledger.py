@@ -73,6 +73,15 @@ class Ledger:
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """For programs that help to make things: marked, they are ended with the rest.
+
+        Else one that outlives its killed owner would go on making what was just removed.
+        """
+        path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        return {"PATH": path, "LC_ALL": "C", removal.MARKER: self.id}
+
     def made(self, kind: str, what: str | list[int]) -> None:
         """Records one thing, before it is made: cgroup, netns or folder (after: process)."""
         with (self.place / "made.jsonl").open("a") as file:

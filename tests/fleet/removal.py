@@ -11,6 +11,7 @@ import os
 import shutil
 import stat
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,21 @@ def _delete_folder(folder: Path, owner: str) -> None:
         return
     if sign != owner:
         return  # the name was given to another fleet since
+    end = time.monotonic() + 2
+    while any(entry.name != SIGN for entry in folder.iterdir()):
+        try:
+            _empty(folder)
+        except OSError:  # a program that was just killed wrote a last file
+            if time.monotonic() > end:
+                raise
+    (folder / SIGN).unlink()
+    # Whoever made the folder beforehand may have made it where its owner cannot remove it.
+    with contextlib.suppress(PermissionError):
+        folder.rmdir()
+
+
+def _empty(folder: Path) -> None:
+    """Removes all that is in `folder` but its sign, by which it is known until the end."""
     for inside, names, _ in os.walk(folder):
         for name in names:
             # A host may have made folders that even their owner cannot list; root passes anyway.
@@ -78,11 +94,8 @@ def _delete_folder(folder: Path, owner: str) -> None:
     for entry in folder.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
-        else:
+        elif entry.name != SIGN:
             entry.unlink()
-    # Whoever made the folder beforehand may have made it where its owner cannot remove it.
-    with contextlib.suppress(PermissionError):
-        folder.rmdir()
 
 
 def remove(things: list[list[Any]], place: Path) -> list[str]:

@@ -6,7 +6,6 @@ can live side by side. Names carry the owner's id. Rules: ip-netns(8), ip-link(8
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -31,15 +30,28 @@ class Switch:
         self._ports = 0
         self.name = f"plugfleet-{ledger.id}-switch"
         ledger.made("netns", self.name)
-        ip(f"netns add {self.name}\n")
+        self._ip(f"netns add {self.name}\n")
         # A bridge that learns nothing from a spanning tree forwards at once, not after 30 s.
-        ip(
+        self._ip(
             "link set lo up\n"
             "link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0\n"
             f"addr add {CONTROL_ADDRESS}/16 dev br0\n"
             "link set br0 addrgenmode none up\n",
             inside=self.name,
         )
+
+    def _ip(self, batch: str, *, inside: str | None = None) -> None:
+        """Runs a batch of `ip` commands, in the namespace `inside` if given. Raises FleetError."""
+        done = subprocess.run(
+            ["ip", *(["-n", inside] if inside else []), "-batch", "-"],
+            input=batch,
+            capture_output=True,
+            text=True,
+            env=self._ledger.environment,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise FleetError(f"ip: {done.stderr.strip()}")
 
     def control(self, argv: Sequence[str]) -> list[str]:
         """`argv` as a command that runs in the switch, where all hosts can be reached."""
@@ -68,8 +80,8 @@ class Switch:
         names = list(addresses)
         for name in names:
             self._ledger.made("netns", self.namespace(name))
-        ip("".join(f"netns add {self.namespace(name)}\n" for name in names))
-        ip(
+        self._ip("".join(f"netns add {self.namespace(name)}\n" for name in names))
+        self._ip(
             "".join(
                 f"link add {name} type veth peer name eth0 netns {self.namespace(name)}\n"
                 f"link set {name} addrgenmode none master br0 up\n"
@@ -78,7 +90,7 @@ class Switch:
             inside=self.name,
         )
         for name, address in addresses.items():
-            ip(
+            self._ip(
                 "link set lo up\n"
                 f"addr add {address}/16 dev eth0\n"
                 "link set eth0 addrgenmode none up\n",
@@ -87,7 +99,7 @@ class Switch:
 
     def cable(self, host: str, *, up: bool) -> None:
         """Pulls the cable of `host` out or puts it in again."""
-        ip(f"link set {host} {'up' if up else 'down'}\n", inside=self.name)
+        self._ip(f"link set {host} {'up' if up else 'down'}\n", inside=self.name)
 
     def port(self) -> int:
         """A TCP port at the control side's address that nobody else on this switch is given."""
@@ -105,12 +117,3 @@ class Switch:
         if done.returncode not in (0, 1) or done.stderr:
             raise FleetError(f"cannot wait in {self.name}: {done.stderr.strip()[-500:]}")
         return done.stdout.split()
-
-
-def ip(batch: str, *, inside: str | None = None) -> None:
-    """Runs a batch of `ip` commands, in the namespace `inside` if given. Raises FleetError."""
-    argv = ["ip", *(["-n", inside] if inside else []), "-batch", "-"]
-    env = {"PATH": os.defpath + ":/usr/sbin:/sbin", "LC_ALL": "C"}
-    done = subprocess.run(argv, input=batch, capture_output=True, text=True, env=env, check=False)
-    if done.returncode != 0:
-        raise FleetError(f"ip: {done.stderr.strip()}")

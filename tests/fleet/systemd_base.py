@@ -106,11 +106,13 @@ def _sources(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
 
 def _bootstrap(tree: Path, suite: str, mirror: str) -> None:
     # In namespaces of its own, so that what it mounts and starts is gone with it.
+    # The wait for its end is bound to this process: a builder that is killed leaves none behind.
+    bound = ["setpriv", "--pdeathsig=KILL"]
     apart = ["unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child"]
     packages = PACKAGES.replace(" ", ",")
     argv = ["debootstrap", "--variant=minbase", f"--include={packages}", suite, str(tree), mirror]
     with (cache() / "debootstrap.log").open("w") as log:
-        done = subprocess.run([*apart, *argv], stdout=log, stderr=log, check=False)
+        done = subprocess.run([*bound, *apart, *argv], stdout=log, stderr=log, check=False)
     if done.returncode != 0:
         said = (cache() / "debootstrap.log").read_text(errors="replace").strip().splitlines()
         raise FleetError(f"debootstrap failed ({cache()}/debootstrap.log): {' / '.join(said[-3:])}")

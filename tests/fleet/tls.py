@@ -15,7 +15,7 @@ class Certificate(NamedTuple):
     authority: Path
 
 
-def make(folder: Path, addresses: list[str]) -> Certificate:
+def make(folder: Path, addresses: list[str], env: dict[str, str]) -> Certificate:
     """Makes an authority in `folder`, and a certificate for localhost and `addresses` (30 days)."""
     folder.mkdir(mode=0o700, parents=True)
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30"]
@@ -26,5 +26,5 @@ def make(folder: Path, addresses: list[str]) -> Certificate:
     usage = ["-addext", "basicConstraints=critical,CA:FALSE"]
     for arguments in (authority, [*server, *signed, *usage]):
         argv = ["openssl", "req", "-x509", *key, *arguments]
-        subprocess.run(argv, cwd=folder, check=True, capture_output=True)
+        subprocess.run(argv, cwd=folder, env=env, check=True, capture_output=True)
     return Certificate(folder / "server.pem", folder / "server.key", folder / "ca.pem")

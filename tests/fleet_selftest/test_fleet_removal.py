@@ -63,9 +63,10 @@ KINDS = [
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_after_a_kill_9_the_next_start_removes_everything(kind: str, tmp_path: Path) -> None:
+    before = sleeping()
     owner, name = start_owner(kind, tmp_path / "dead")
-    sleepers = sleeping()
-    assert len(sleepers) >= 2
+    assert procs.wait_until(lambda: len(set(sleeping()) - set(before)) == 2, 10)
+    sleepers = set(sleeping()) - set(before)
     owner.kill()
     owner.wait()
     assert traces_of(name)
@@ -103,26 +104,29 @@ def test_a_living_owners_fleet_is_not_swept(tmp_path: Path) -> None:
     assert name in ledger.sweep()
 
 
+def records_of(pid: int) -> list[str]:
+    """The ids of the fleets that process `pid` owns."""
+    owners = {place.name: ledger.owner_of(place) for place in ledger.registry().iterdir()}
+    return [name.lstrip(".") for name, owner in owners.items() if owner and owner["pid"] == pid]
+
+
 @pytest.mark.fleet_root
 @pytest.mark.parametrize("wait", [0.0, 0.03, 0.08, 0.15, 0.25])
 def test_an_owner_killed_while_it_starts_a_fleet_leaves_nothing(
     tmp_path: Path, wait: float
 ) -> None:
-    before = {path.name for path in ledger.registry().iterdir()}
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER, "NamespaceFleet", str(tmp_path / "dead")],
         stdout=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
-    procs.wait_until(lambda: {path.name for path in ledger.registry().iterdir()} != before, 10)
-    new = {path.name.lstrip(".") for path in ledger.registry().iterdir()} - before
+    assert procs.wait_until(lambda: bool(records_of(owner.pid)), 20, pause=0.002)
     time.sleep(wait)
+    names = records_of(owner.pid)
     owner.kill()
     owner.wait()
     ledger.sweep()
-    # A record cut short before it held a name is no trace: nothing had been made.
-    found = [trace for name in new for trace in traces_of(name) if "/." not in trace]
-    assert found == []
+    assert [trace for name in names for trace in traces_of(name)] == []
     assert not (tmp_path / "dead").exists()
 
 

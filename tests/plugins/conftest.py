@@ -18,6 +18,8 @@ from agentplugin.metrics import parse_batch
 
 TREE = Path(__file__).resolve().parents[2] / "plugins"
 HOST = "test-host"
+# A machine whose name server does not answer learns that a name is none in a second, too.
+QUICK_NAMES = {"RES_OPTIONS": "timeout:1 attempts:1", "LOCALDOMAIN": ""}
 
 
 class Ran:
@@ -86,7 +88,8 @@ def run_plugin(tmp_path: Path, shims: Path) -> RunPlugin:
             copy.write_bytes(script.read_bytes())
             copy.chmod(0o755)
             script = copy
-        environment = {"PATH": f"{shims}:/usr/sbin:/usr/bin:/sbin:/bin", "FALCON_ENDPOINT": HOST}
+        path_of_run = f"{shims}:/usr/sbin:/usr/bin:/sbin:/bin"
+        environment = {"PATH": path_of_run, "FALCON_ENDPOINT": HOST, **QUICK_NAMES}
         started = time.monotonic()
         done = subprocess.run(
             [str(script), *args],

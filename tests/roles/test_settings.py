@@ -1,0 +1,62 @@
+"""The variables of hosts: typed, checked, and evaluated anew where a host's own differ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+from roles.plugin_sync.control.settings import Settings, SettingsError
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings(DataLoader())
+
+
+def read(settings: Settings, **host: Any) -> dict[str, Any]:
+    trusted = {k: trust_as_template(v) if isinstance(v, str) else v for k, v in host.items()}
+    variables = settings.variables(trusted)
+    return settings.read(Templar(loader=DataLoader(), variables=variables), variables)
+
+
+def test_defaults_follow_the_root(settings: Settings) -> None:
+    assert read(settings)["plugin_sync_mirror"] == "/var/lib/plugfleet/mirror.git"
+    assert read(settings, plugin_sync_root="/srv/x")["executor_program"] == "/srv/x/executor.pyz"
+
+
+def test_hosts_with_the_same_variables_share_a_result_and_others_do_not(
+    settings: Settings,
+) -> None:
+    template = "/srv/{{ inventory_hostname }}"
+    one = read(settings, plugin_sync_root=template, inventory_hostname="one", noise=1)
+    two = read(settings, plugin_sync_root=template, inventory_hostname="two", noise=1)
+    again = read(settings, plugin_sync_root=template, inventory_hostname="one", noise=2)
+    assert one["plugin_sync_mirror"] == "/srv/one/mirror.git"
+    assert two["plugin_sync_mirror"] == "/srv/two/mirror.git"
+    assert again == one
+
+
+def test_variables_behind_variables_count(settings: Settings) -> None:
+    chain = {"plugin_sync_root": "{{ base }}/x", "base": "/srv/{{ site }}"}
+    assert read(settings, **chain, site="a")["plugin_sync_root"] == "/srv/a/x"
+    assert read(settings, **chain, site="b")["plugin_sync_root"] == "/srv/b/x"
+
+
+def test_texts_become_the_types_of_the_spec(settings: Settings) -> None:
+    assert read(settings, agent_update_wait="7")["agent_update_wait"] == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("agent_config_kind", "zabbix"),
+        ("agent_update_wait", "soon"),
+        ("agent_config_settings", ["x"]),
+    ],
+)
+def test_a_wrong_value_names_its_variable(settings: Settings, name: str, value: Any) -> None:
+    with pytest.raises(SettingsError, match=name):
+        read(settings, **{name: value})
