@@ -196,7 +196,7 @@ class Daemon:
 
     def _listener(self, configuration: Config) -> HttpServer | None:
         address = _listen_of(configuration)
-        return None if address is None else HttpServer(self.loop, self.log, address, Routes(self))
+        return None if address is None else HttpServer(self.loop, address, Routes(self))
 
     def _start_heartbeat(self) -> None:
         if self.heartbeat is not None:

@@ -50,14 +50,18 @@ def exit_failure(path: str, code: int, last_stderr: str, search_path: str) -> tu
     """(state, reason) for a run that ended with an exit code other than 0, or by a signal (code <
     0).
     """
-    if code < 0:
-        return FAILED, _with_stderr(f"was ended by {_signal_name(-code)}", last_stderr)
     if code in (126, 127):
         # /usr/bin/env answers so when it finds no interpreter; the agent does not even log it.
         state, reason = _file_failure(path, search_path)
         if reason:
             return state, reason
-    return FAILED, _with_stderr(f"exit code {code}", last_stderr)
+    return FAILED, ending(code, last_stderr)
+
+
+def ending(code: int, last_stderr: str) -> str:
+    """How a process ended, with the last thing that it said."""
+    how = f"was ended by {_signal_name(-code)}" if code < 0 else f"exit code {code}"
+    return one_line(f"{how}: {last_stderr}" if last_stderr else how)
 
 
 def one_line(text: str) -> str:
@@ -72,10 +76,6 @@ def _file_failure(path: str, search_path: str) -> tuple[str, str]:
         return FAILED, ""
     text = f"{problem.message} ({problem.hint})" if problem.hint else problem.message
     return _STATE_OF_CODE.get(problem.code, FAILED), one_line(text)
-
-
-def _with_stderr(text: str, last_stderr: str) -> str:
-    return one_line(f"{text}: {last_stderr}" if last_stderr else text)
 
 
 def _signal_name(number: int) -> str:

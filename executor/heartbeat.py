@@ -13,7 +13,7 @@ import os
 
 from executor import __version__
 from executor.config import split_address
-from executor.net import JsonRpcClient
+from executor.jsonrpc import JsonRpcClient
 from executor.schedule import spread
 
 TYPE_CHECKING = False
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from executor.config import Config
+    from executor.jsonrpc import RpcError
     from executor.log import Log
     from executor.loop import Loop, Timer
-    from executor.net import RpcError
 
 AGENT_VERSION = f"pf-{__version__}"
 """The portal's column holds 16 characters."""

@@ -1,6 +1,5 @@
-"""A small HTTP/1.1 server inside the loop, built to be left alone with bad clients: at most 64
-connections, 10 s for a request to come in, 64 KiB of header, 8 MiB of body; one request a
-connection, answered with `Connection: close`.
+"""A small HTTP/1.1 server inside the loop, built to be left alone with bad clients: at most 64 at
+a time.
 """
 
 from __future__ import annotations
@@ -10,79 +9,29 @@ import os
 import socket
 
 from executor.errors import ConfigError
-from executor.loop import HANGUP, READ, WRITE
+from executor.httpconnection import HttpConnection, Request, answer_head
+from executor.loop import READ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from executor.log import Log
-    from executor.loop import Loop, Timer
+    from executor.loop import Loop
 
 MAX_CONNECTIONS = 64
-REQUEST_SECONDS = 10.0
-ANSWER_SECONDS = 30.0
-MAX_HEAD = 64 * 1024
-MAX_BODY = 8 << 20
-ALL_BODIES = 16 << 20
-LINGER_SECONDS = 2.0
-
-# The stages of a connection.
-_READING = 0
-_WAITING = 1
-_WRITING = 2
-_CUTTING = 3
-_LINGERING = 4
-
-_REASONS = {
-    200: "OK",
-    400: "Bad Request",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    408: "Request Timeout",
-    411: "Length Required",
-    413: "Payload Too Large",
-    431: "Request Header Fields Too Large",
-    503: "Service Unavailable",
-}
-
-
-class Request:
-    """What a handler gets; it answers with `respond`, now or later, and once."""
-
-    __slots__ = ("_connection", "body", "method", "path", "peer", "query")
-
-    def __init__(self, connection: _Connection, method: str, target: str, body: bytes) -> None:
-        self._connection = connection
-        self.method = method
-        self.path, _, self.query = target.partition("?")
-        self.body = body
-        self.peer = connection.peer
-
-    @property
-    def from_loopback(self) -> bool:
-        peer = self.peer[7:] if self.peer.startswith("::ffff:") else self.peer
-        return peer == "::1" or peer.startswith("127.")
-
-    def respond(
-        self, body: str, status: int = 200, content_type: str = "text/plain; charset=utf-8"
-    ) -> None:
-        """Answer; no harm is done when the client has gone away meanwhile."""
-        self._connection.answer(status, body.encode("utf-8", "replace"), content_type)
 
 
 class HttpServer:
     """Listens on `address` and hands whole requests to `handle`."""
 
-    __slots__ = ("_connections", "_handle", "_log", "_loop", "_socket", "address", "buffered")
+    __slots__ = ("_connections", "_handle", "_loop", "_socket", "address", "buffered")
 
     def __init__(
-        self, loop: Loop, log: Log, address: tuple[str, int], handle: Callable[[Request], None]
+        self, loop: Loop, address: tuple[str, int], handle: Callable[[Request], None]
     ) -> None:
         self._loop = loop
-        self._log = log
         self._handle = handle
-        self._connections: set[_Connection] = set()
+        self._connections: set[HttpConnection] = set()
         self.buffered = 0
         self._socket = _listen(address)
         self.address: tuple[str, int] = self._socket.getsockname()[:2]
@@ -113,7 +62,7 @@ class HttpServer:
         if len(self._connections) >= MAX_CONNECTIONS:
             self._refuse(client)
             return
-        self._connections.add(_Connection(self, self._loop, client, peer[0]))
+        self._connections.add(HttpConnection(self, self._loop, client, peer[0]))
 
     def _listen_again(self) -> None:
         if self._socket.fileno() >= 0:
@@ -122,201 +71,14 @@ class HttpServer:
     @staticmethod
     def _refuse(client: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            client.send(_head(503, "text/plain; charset=utf-8", 0))
+            client.send(answer_head(503, "text/plain; charset=utf-8", 0))
         client.close()
 
     def handle(self, request: Request) -> None:
         self._handle(request)
 
-    def forget(self, connection: _Connection) -> None:
+    def forget(self, connection: HttpConnection) -> None:
         self._connections.discard(connection)
-
-
-class _Connection:
-    """One client: read a request, wait for its answer, write it, close."""
-
-    __slots__ = (
-        "_input",
-        "_loop",
-        "_out",
-        "_refuse_bytes",
-        "_server",
-        "_socket",
-        "_stage",
-        "_timer",
-        "_told_to_continue",
-        "peer",
-    )
-
-    def __init__(self, server: HttpServer, loop: Loop, client: socket.socket, peer: str) -> None:
-        self._server = server
-        self._loop = loop
-        self._socket: socket.socket | None = client
-        self.peer = peer
-        self._input = bytearray()
-        self._out = b""
-        self._stage = _READING
-        self._told_to_continue = False
-        self._refuse_bytes = MAX_BODY * 2
-        self._timer: Timer | None = loop.call_later(
-            REQUEST_SECONDS, self.answer, 408, b"request took too long\n"
-        )
-        loop.watch(client.fileno(), READ, self._ready)
-
-    def close(self) -> None:
-        if self._socket is None:
-            return
-        self._cancel_timer()
-        self._loop.unwatch(self._socket.fileno())
-        self._socket.close()
-        self._socket = None
-        self._drop_input()
-        self._server.forget(self)
-
-    def answer(
-        self, status: int, body: bytes, content_type: str = "text/plain; charset=utf-8"
-    ) -> None:
-        if self._socket is None or self._stage not in (_READING, _WAITING):
-            return
-        # A request that was refused half-way still comes in: see _finish.
-        self._stage = _CUTTING if self._stage == _READING else _WRITING
-        self._set_timer(ANSWER_SECONDS, self.close)
-        self._out = _head(status, content_type, len(body)) + body
-        self._drop_input()
-        self._write()
-
-    def _ready(self, events: int) -> None:
-        if self._socket is None:
-            return
-        if self._out and events & WRITE:
-            self._write()
-        elif self._stage == _READING or self._stage == _LINGERING:
-            self._read()
-        elif events & HANGUP:
-            self.close()
-
-    def _read(self) -> None:
-        assert self._socket is not None  # _ready looked
-        try:
-            data = self._socket.recv(65536)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self.close()
-        elif self._stage == _LINGERING:
-            self._refuse_bytes -= len(data)
-            if self._refuse_bytes <= 0:
-                self.close()
-        else:
-            self._input += data
-            self._server.buffered += len(data)
-            self._parse()
-
-    def _parse(self) -> None:
-        end = self._input.find(b"\r\n\r\n")
-        if end < 0:
-            if len(self._input) > MAX_HEAD:
-                self.answer(431, b"header larger than 64 KiB\n")
-            return
-        if end > MAX_HEAD:
-            self.answer(431, b"header larger than 64 KiB\n")
-            return
-        head = bytes(self._input[:end]).decode("latin-1").split("\r\n")
-        words = head[0].split(" ")
-        if len(words) != 3 or not words[2].startswith("HTTP/1.") or not words[1].startswith("/"):
-            self.answer(400, b"not an HTTP/1.1 request\n")
-            return
-        headers = _headers(head[1:])
-        if "transfer-encoding" in headers:
-            self.answer(411, b"send a Content-Length\n")
-            return
-        length = headers.get("content-length", "0")
-        if not (length.isascii() and length.isdigit()):
-            self.answer(400, b"Content-Length is not a number\n")
-            return
-        if int(length[:12]) > MAX_BODY or self._server.buffered > ALL_BODIES:
-            self.answer(413, b"body larger than 8 MiB\n")
-            return
-        if len(self._input) - end - 4 < int(length):
-            if headers.get("expect", "").lower() == "100-continue" and not self._told_to_continue:
-                self._told_to_continue = True
-                self._continue()
-            return
-        body = bytes(self._input[end + 4 : end + 4 + int(length)])
-        self._stage = _WAITING
-        self._cancel_timer()
-        self._drop_input()
-        assert self._socket is not None  # it was just read from
-        self._loop.watch(self._socket.fileno(), 0, self._ready)
-        self._server.handle(Request(self, words[0], words[1], body))
-
-    def _continue(self) -> None:
-        assert self._socket is not None  # a request is being read
-        try:
-            self._socket.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        except OSError:
-            self.close()
-
-    def _drop_input(self) -> None:
-        self._server.buffered -= len(self._input)
-        self._input = bytearray()
-
-    def _write(self) -> None:
-        if self._socket is None:
-            return
-        try:
-            while self._out:
-                self._out = self._out[self._socket.send(self._out) :]
-        except BlockingIOError:
-            self._loop.watch(self._socket.fileno(), WRITE, self._ready)
-            return
-        except OSError:
-            self.close()
-            return
-        self._finish()
-
-    def _finish(self) -> None:
-        """The answer is out. Closing with unread input would reset the connection, and could take
-        the answer with it: what is left of a request that was refused half-way is read first, for
-        2 s and 16 MiB at most.
-        """
-        assert self._socket is not None  # _write looked
-        if self._stage != _CUTTING:
-            self.close()
-            return
-        self._stage = _LINGERING
-        self._set_timer(LINGER_SECONDS, self.close)
-        self._loop.watch(self._socket.fileno(), READ, self._ready)
-        try:
-            self._socket.shutdown(socket.SHUT_WR)
-        except OSError:
-            self.close()
-
-    def _set_timer(self, seconds: float, callback: Callable[..., None]) -> None:
-        self._cancel_timer()
-        self._timer = self._loop.call_later(seconds, callback)
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-
-def _headers(lines: list[str]) -> dict[str, str]:
-    headers = {}
-    for line in lines:
-        name, _, value = line.partition(":")
-        headers[name.strip().lower()] = value.strip()
-    return headers
-
-
-def _head(status: int, content_type: str, length: int) -> bytes:
-    return (
-        f"HTTP/1.1 {status} {_REASONS.get(status, 'Error')}\r\nContent-Type: {content_type}\r\n"
-        f"Content-Length: {length}\r\nConnection: close\r\n\r\n"
-    ).encode("ascii")
 
 
 def _listen(address: tuple[str, int]) -> socket.socket:

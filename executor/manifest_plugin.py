@@ -12,11 +12,9 @@ import os
 import signal
 import time
 
-from agentplugin.manifest import ConfigError, Manifest, ManifestError, parse
 from agentplugin.measurements import MAX_LINE, Event, LineParser, Measurement
 from agentplugin.metrics import Metric
-from agentplugin.plans import MANIFEST_NAME
-from executor import diagnosis, workcopy
+from executor import diagnosis, manifest_launch, workcopy
 from executor.schedule import spread
 from executor.stderrlog import StderrLog
 
@@ -43,10 +41,6 @@ within this one.
 _UNSAFE_TAG = str.maketrans({",": "_", "=": "_", " ": "_", "\t": "_"})
 
 
-class _CannotStart(Exception):
-    """Carries (state, reason)."""
-
-
 class ManifestPlugin:
     """Runs a planned manifest plugin until `stop()`."""
 
@@ -54,6 +48,7 @@ class ManifestPlugin:
         "_child",
         "_code",
         "_failures",
+        "_ignore_errors",
         "_line",
         "_lines_left",
         "_minute",
@@ -98,6 +93,7 @@ class ManifestPlugin:
         self._poll_ms = 1000
         self._run_samples = 0
         self._failures = 0
+        self._ignore_errors = False
         self._restart = False
         self._stopped = False
         self._started = time.monotonic()
@@ -182,79 +178,26 @@ class ManifestPlugin:
         self._run_samples = 0
         self._stderr.begin()
         try:
-            argv, folder = self._prepare()
+            launch = manifest_launch.prepare(self._runtime, self._planned, self._code)
+            self._poll_ms = launch.poll_ms
+            self._ignore_errors = launch.ignore_errors
+            self._parser = LineParser(launch.metrics)
             self._child = self._runtime.children.spawn(
-                argv, self._runtime.env, self._on_stdout, self._on_stderr, self._on_exit, cwd=folder
+                launch.argv,
+                self._runtime.env,
+                self._on_stdout,
+                self._on_stderr,
+                self._on_exit,
+                cwd=launch.folder,
             )
-        except _CannotStart as trouble:
-            self._note(*trouble.args)
+        except manifest_launch.CannotStart as trouble:
+            self._note(trouble.state, trouble.reason)
             return
         except (OSError, ValueError) as failure:
             self._failed(f"cannot be started: {failure}")
             return
         if not self.samples or self.state != diagnosis.OK:
             self._note(diagnosis.RUNNING, "")
-
-    def _prepare(self) -> tuple[list[str], str]:
-        """Working copy, param.json and command line; _CannotStart for what a retry would not
-        change.
-        """
-        manifest = self._manifest()
-        config = self._planned.config
-        for problem in manifest.check_config(config):
-            if problem.severity == "error":
-                raise _CannotStart(diagnosis.FAILED, diagnosis.one_line(str(problem)))
-        try:
-            self._poll_ms = manifest.poll_interval_ms(config)
-            text = manifest.param_json(config)
-            argv = manifest.argv(config)
-        except ConfigError as trouble:
-            raise _CannotStart(diagnosis.FAILED, diagnosis.one_line(str(trouble))) from None
-        folder = os.path.join(self._runtime.state_dir, "manifest", self._planned.path)
-        workcopy.refresh(self._source(), folder, self._code)
-        workcopy.write_secret(os.path.join(folder, "param.json"), text)
-        self._parser = LineParser(manifest.metrics)
-        return self._resolved(argv, folder), folder
-
-    def _manifest(self) -> Manifest:
-        try:
-            with open(os.path.join(self._source(), MANIFEST_NAME), "rb") as stream:
-                manifest = parse(stream.read(), f"{self._planned.path}/{MANIFEST_NAME}")
-        except FileNotFoundError:
-            raise _CannotStart(
-                diagnosis.MISSING, f"{MANIFEST_NAME} is not there any more"
-            ) from None
-        except ManifestError as trouble:
-            raise _CannotStart(diagnosis.FAILED, diagnosis.one_line(str(trouble))) from None
-        if manifest.disabled:
-            raise _CannotStart(diagnosis.PARKED, "is disabled in its manifest")
-        if any(name.lower() == "linux" for name in manifest.unsupported_platforms):
-            raise _CannotStart(
-                diagnosis.UNSUPPORTED_RUNTIME, "its manifest says that it does not support Linux"
-            )
-        if not manifest.effective_command:
-            raise _CannotStart(diagnosis.FAILED, "its manifest has no command")
-        return manifest
-
-    def _resolved(self, argv: list[str], folder: str) -> list[str]:
-        """The command line with a program that is really here; the host's interpreter map comes
-        first.
-        """
-        mapped = self._runtime.config["executor.interpreters"].get(argv[0])
-        if mapped:
-            argv = [*mapped, *argv[1:]]
-        program = argv[0]
-        if "/" in program:
-            full = os.path.join(folder, program)
-            found = full if os.path.exists(full) else ""
-        else:
-            found = workcopy.which(program, self._runtime.env.get("PATH", os.defpath))
-        if not found:
-            raise _CannotStart(
-                diagnosis.UNSUPPORTED_RUNTIME,
-                f"this host has no {program!r}: install it, or name one in executor.interpreters",
-            )
-        return [found, *argv[1:]]
 
     def _on_stdout(self, data: bytes) -> None:
         lines = (self._line + data).split(b"\n")
@@ -342,23 +285,14 @@ class ManifestPlugin:
         if self._restart:
             self._restart = False
             self._start_in(0.0)
-        elif child.code and not self._ignores_errors():
-            _state, reason = diagnosis.exit_failure(
-                self._source(), child.code, self._stderr.last_line, ""
-            )
-            self._failed(reason)
+        elif child.code and not self._ignore_errors:
+            self._failed(diagnosis.ending(child.code, self._stderr.last_line))
         else:
             self._failures = 0
             if not self._run_samples:
                 why = self.reason or "ended without printing a measurement"
                 self._note(diagnosis.NO_DATA, why)
             self._start_in(max(0.0, self._started + self._poll_ms / 1000.0 - time.monotonic()))
-
-    def _ignores_errors(self) -> bool:
-        try:
-            return self._manifest().ignore_errors
-        except _CannotStart:
-            return False
 
     def _failed(self, reason: str) -> None:
         ran = time.monotonic() - self._started

@@ -1,11 +1,8 @@
-"""Outgoing TCP without blocking: one connection, a JSON-RPC client (Go's net/rpc/jsonrpc) and an
-HTTP POST on it.
-"""
+"""One outgoing TCP connection that never blocks: looked up, dialled, written and read by the loop."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import socket
 
@@ -18,10 +15,10 @@ if TYPE_CHECKING:
 
     from executor.loop import Loop, Timer
 
-RPC_TIMEOUT = 10.0
-"""Seconds for one call, as in the agent (g/rpc.go)."""
+CALL_TIMEOUT = 10.0
+"""Seconds for one call and its answer, as in the agent (g/rpc.go)."""
 
-_MAX_ANSWER = 4 << 20
+MAX_ANSWER = 4 << 20
 
 
 class Connection:
@@ -62,7 +59,7 @@ class Connection:
         self.opened = False
         self.local_ip = ""
         self._dial: Timer | None = loop.call_later(
-            max(dial_timeout, RPC_TIMEOUT),
+            max(dial_timeout, CALL_TIMEOUT),
             self._fail,
             f"no answer from the resolver for {self._where}",
         )
@@ -174,179 +171,3 @@ class Connection:
             self._socket.close()
             self._socket = None
             self.opened = False
-
-
-class RpcError(Exception):
-    """Why a call gave no result; `answered`: the server itself refused it (so the connection is
-    sound).
-    """
-
-    def __init__(self, reason: str, answered: bool) -> None:
-        super().__init__(reason)
-        self.answered = answered
-
-
-class JsonRpcClient:
-    """One call at a time over a connection that stays open, as the agent does to hbs and transfer."""
-
-    __slots__ = (
-        "_connection",
-        "_dial_timeout",
-        "_done",
-        "_input",
-        "_loop",
-        "_next_id",
-        "_timer",
-        "address",
-    )
-
-    def __init__(self, loop: Loop, address: tuple[str, int], dial_timeout: float) -> None:
-        self._loop = loop
-        self.address = address
-        self._dial_timeout = dial_timeout
-        self._connection: Connection | None = None
-        self._done: Callable[[Any, RpcError | None], None] | None = None
-        self._timer: Timer | None = None
-        self._input = b""
-        self._next_id = 0
-
-    @property
-    def busy(self) -> bool:
-        return self._done is not None
-
-    @property
-    def local_ip(self) -> str:
-        """This host's address on the way to the server; "" while not connected."""
-        return self._connection.local_ip if self._connection is not None else ""
-
-    def call(self, method: str, param: bytes, done: Callable[[Any, RpcError | None], None]) -> None:
-        """Call `method` with `param` (JSON text). `done(result, error)` comes later, once."""
-        assert self._done is None, "one call at a time"
-        self._done = done
-        self._timer = self._loop.call_later(
-            RPC_TIMEOUT, self._lost, f"{self.address[0]}:{self.address[1]}: no answer within 10 s"
-        )
-        if self._connection is None:
-            self._input = b""
-            self._next_id = 0
-            self._connection = Connection(
-                self._loop, self.address, self._dial_timeout, self._received, self._lost
-            )
-        head = b'{"method":%s,"params":[' % json.dumps(method).encode("ascii")
-        self._connection.send(head + param + b'],"id":%d}\n' % self._next_id)
-
-    def close(self) -> None:
-        """Forget the connection and any call."""
-        self._done = None
-        self._hang_up()
-
-    def _hang_up(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _lost(self, reason: str) -> None:
-        self._hang_up()
-        done, self._done = self._done, None
-        if done is not None:
-            done(None, RpcError(reason, answered=False))
-
-    def _received(self, data: bytes) -> None:
-        self._input += data
-        line, end, rest = self._input.partition(b"\n")
-        if not end:
-            if len(self._input) > _MAX_ANSWER:
-                self._lost("the answer is larger than 4 MiB")
-            return
-        self._input = rest
-        try:
-            answer = json.loads(line)
-            number, result, error = answer["id"], answer["result"], answer["error"]
-        except (ValueError, TypeError, KeyError, RecursionError):
-            self._lost("the answer is not JSON-RPC")
-            return
-        if self._done is None or number != self._next_id:
-            self._lost("an answer to no call")
-            return
-        self._next_id += 1
-        if self._timer is not None:
-            self._timer.cancel()
-        done, self._done = self._done, None
-        if error is None:
-            done(result, None)
-        else:
-            done(None, RpcError(str(error), answered=True))
-
-
-class HttpPost:
-    """One POST of a JSON body. `done(status, body, error)` comes once; status 0 means that no
-    answer came.
-    """
-
-    __slots__ = ("_connection", "_done", "_input", "_timer")
-
-    def __init__(
-        self,
-        loop: Loop,
-        target: tuple[str, int, str],
-        body: bytes,
-        dial_timeout: float,
-        done: Callable[[int, bytes, str], None],
-    ) -> None:
-        host, port, path = target
-        self._done: Callable[[int, bytes, str], None] | None = done
-        self._input = b""
-        self._timer = loop.call_later(
-            RPC_TIMEOUT, self._ended, f"{host}:{port}: no answer within 10 s"
-        )
-        self._connection = Connection(loop, (host, port), dial_timeout, self._received, self._ended)
-        head = (
-            f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        )
-        self._connection.send(head.encode("utf-8") + body)
-
-    def cancel(self) -> None:
-        self._done = None
-        self._timer.cancel()
-        self._connection.close()
-
-    def _received(self, data: bytes) -> None:
-        self._input += data
-        head, end, body = self._input.partition(b"\r\n\r\n")
-        if len(self._input) > _MAX_ANSWER:
-            self._finish(0, b"", "the answer is larger than 4 MiB")
-        elif end:
-            length = _content_length(head)
-            if length is not None and len(body) >= length:
-                self._answer(head, body[:length])
-
-    def _ended(self, reason: str) -> None:
-        head, end, body = self._input.partition(b"\r\n\r\n")
-        if end and _content_length(head) is None:
-            self._answer(head, body)
-        else:
-            self._finish(0, b"", reason)
-
-    def _answer(self, head: bytes, body: bytes) -> None:
-        words = head.split(b"\r\n", 1)[0].split(None, 2)
-        if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():
-            self._finish(0, b"", "the answer is not HTTP")
-        else:
-            self._finish(int(words[1]), body, "")
-
-    def _finish(self, status: int, body: bytes, error: str) -> None:
-        done = self._done
-        self.cancel()
-        if done is not None:
-            done(status, body, error)
-
-
-def _content_length(head: bytes) -> int | None:
-    for line in head.split(b"\r\n")[1:]:
-        name, _, value = line.partition(b":")
-        if name.strip().lower() == b"content-length" and value.strip().isdigit():
-            return int(value)
-    return None

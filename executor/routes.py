@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from executor.daemon import Daemon
-    from executor.httpserver import Request
+    from executor.httpconnection import Request
 
 _JSON = "application/json; charset=utf-8"
 

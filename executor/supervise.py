@@ -61,7 +61,8 @@ def supervisor_pid(state: str) -> int:
     if len(words) != 3 or not words[0].isdigit():
         return 0
     pid = int(words[0])
-    return pid if words[1:] == [_start_time(pid), _boot_id()] else 0
+    started = _start_time(pid)
+    return pid if started and words[1:] == [started, _boot_id()] else 0
 
 
 def daemon_pid(state: str) -> int:
@@ -245,7 +246,8 @@ def _start_time(pid: int) -> str:
             text = stream.read().decode("utf-8", "replace")
     except OSError:
         return ""
-    return text.rpartition(")")[2].split()[19]
+    fields = text.rpartition(")")[2].split()
+    return "" if fields[0] in ("Z", "X") else fields[19]
 
 
 def _boot_id() -> str:

@@ -107,6 +107,7 @@ def test_bad_binding_is_named_and_the_others_still_run(
 ) -> None:
     found = resolve([binding, "sys/ntp"], FsTree(str(root)))  # type: ignore[list-item]
     assert codes(found) == [code]
+    assert found.problems[0].severity == ("warning" if code.startswith("directory") else "error")
     assert len(found.scripts) == 2
     assert not found.manifests
 
@@ -114,7 +115,10 @@ def test_bad_binding_is_named_and_the_others_still_run(
 def test_link_out_of_the_tree_or_to_a_directory_is_never_run(root: Path) -> None:
     found = resolve(["links"], FsTree(str(root)))
     assert planned(found) == [("links/60_in", 60, [])]
-    assert codes(found) == ["directory-named-like-a-plugin", "script-not-a-file"]
+    assert [(problem.code, problem.severity) for problem in found.problems] == [
+        ("directory-named-like-a-plugin", "info"),
+        ("script-not-a-file", "error"),
+    ]
 
 
 def test_folder_with_a_manifest_is_a_manifest_plugin_with_its_configuration(root: Path) -> None:

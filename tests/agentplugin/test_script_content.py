@@ -31,6 +31,8 @@ CASES = [
     (b"#!/usr/bin/env\n", 0o755, ["shebang-without-program"]),
     (b"#!/usr/bin/env python3 -u\n", 0o755, ["shebang-env-arguments"]),
     (b"#!/" + b"a/" * 80 + b"sh\n", 0o755, ["shebang-too-long"]),
+    (b"#!/" + b"a" * 124 + b"\n", 0o755, []),
+    (b"#!/" + b"a" * 125 + b"\n", 0o755, ["shebang-too-long"]),
     (b"#!/usr/bin/python2\n", 0o755, ["interpreter-python2"]),
     (b"#!/usr/bin/env python2.7\n", 0o755, ["interpreter-python2"]),
     (b"#!/usr/bin/env python\n", 0o755, ["interpreter-ambiguous"]),
@@ -123,7 +125,15 @@ def test_script_that_runs_has_no_reason(tmp_path: Path) -> None:
     script.write_text("#!/usr/bin/env sh\necho '[]'\n")
     script.chmod(0o755)
     assert why_not_runnable(str(script)) is None
+    assert why_not_runnable("/bin/sh") is None
     assert subprocess.run([str(script)], stdout=subprocess.PIPE, check=True).stdout == b"[]\n"
+
+
+def test_carriage_return_further_down_is_no_reason_why_it_does_not_start(tmp_path: Path) -> None:
+    script = tmp_path / "60_a"
+    script.write_bytes(b"#!/bin/sh\necho '[]'\r\n")
+    script.chmod(0o755)
+    assert why_not_runnable(str(script)) is None
 
 
 def test_program_is_looked_for_on_the_given_path(tmp_path: Path) -> None:

@@ -177,6 +177,12 @@ class Deployment:
         assert run.code == 0, run.text
         return run
 
+    def deploy_with(self, playbook: Path) -> Run:
+        """Run a playbook of the test's own, and expect every host to come out well."""
+        run = self.run(playbook=str(playbook))
+        assert run.code == 0, run.text
+        return run
+
     def close(self) -> None:
         """End the git server."""
         self.server.close()

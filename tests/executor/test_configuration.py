@@ -13,7 +13,7 @@ import pytest
 
 from executor.config import load
 from executor.errors import ConfigError
-from executor.httpserver import Request
+from executor.httpconnection import Request
 from tests.executor.harness import PYTHON, Host, JsonRpc, free_port, prints, wait_until
 
 

@@ -126,7 +126,7 @@ def test_a_broken_manifest_names_the_line(host: Host) -> None:
     (host.root / "plugin" / "check" / "plugin.json").write_text('{\n  "command": "x",\n}')
     host.bind("check")
     host.start()
-    assert "plugin.json:3" in host.wait_state("check", "failed")["Reason"]
+    assert "plugin.json:2" in host.wait_state("check", "failed")["Reason"]
 
 
 def test_the_hosts_interpreter_map_comes_first(host: Host) -> None:

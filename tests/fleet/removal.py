@@ -68,7 +68,7 @@ def _delete_folder(folder: Path, owner: str) -> None:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()  # its owner died before it could sign it
         return
-    if sign != owner:
+    if sign not in (owner, ""):  # empty: the owner died while it signed
         return  # the name was given to another fleet since
     end = time.monotonic() + 2
     while any(entry.name != SIGN for entry in folder.iterdir()):

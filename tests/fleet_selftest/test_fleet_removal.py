@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,7 @@ from tests import fleet
 made = getattr(fleet, sys.argv[1])(2, Path(sys.argv[2]))
 for host in made:
     host.ssh("setsid sleep 3000 >/dev/null 2>&1 </dev/null &")
-print(made.ledger.id, flush=True)
+Path(sys.argv[2]).with_name("ready").touch()
 time.sleep(3000)
 """
 
@@ -39,19 +41,26 @@ def traces_of(name: str) -> list[str]:
     return found
 
 
-def start_owner(kind: str, folder: Path) -> tuple[subprocess.Popen[str], str]:
-    """A process that owns a fleet, with daemons on its hosts; and the fleet's id."""
+@contextmanager
+def owning(kind: str, folder: Path) -> Iterator[str]:
+    """The id of a fleet, with daemons on its hosts, whose owner is killed at the end."""
     process = subprocess.Popen(
         [sys.executable, "-c", OWNER, kind, str(folder)],
-        stdout=subprocess.PIPE,
-        text=True,
+        stdout=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
-    assert process.stdout is not None
-    name = process.stdout.readline().strip()
-    process.stdout.close()
-    assert name
-    return process, name
+    try:
+        assert procs.wait_until((folder.parent / "ready").exists, 120)
+        yield records_of(process.pid)[0]
+    finally:
+        process.kill()
+        process.wait()
+
+
+def records_of(pid: int) -> list[str]:
+    """The ids of the fleets that process `pid` owns."""
+    owners = {place.name: ledger.owner_of(place) for place in ledger.registry().iterdir()}
+    return [name.lstrip(".") for name, owner in owners.items() if owner and owner["pid"] == pid]
 
 
 KINDS = [
@@ -64,11 +73,9 @@ KINDS = [
 @pytest.mark.parametrize("kind", KINDS)
 def test_after_a_kill_9_the_next_start_removes_everything(kind: str, tmp_path: Path) -> None:
     before = sleeping()
-    owner, name = start_owner(kind, tmp_path / "dead")
-    assert procs.wait_until(lambda: len(set(sleeping()) - set(before)) == 2, 10)
-    sleepers = set(sleeping()) - set(before)
-    owner.kill()
-    owner.wait()
+    with owning(kind, tmp_path / "dead") as name:
+        assert procs.wait_until(lambda: len(set(sleeping()) - set(before)) == 2, 10)
+        sleepers = set(sleeping()) - set(before)
     assert traces_of(name)
     with LoopbackFleet(1, tmp_path / "next"):
         assert traces_of(name) == []
@@ -90,24 +97,12 @@ def sleeping() -> list[procs.Process]:
 
 
 def test_a_living_owners_fleet_is_not_swept(tmp_path: Path) -> None:
-    owner, name = start_owner("LoopbackFleet", tmp_path / "living")
-    try:
+    with owning("LoopbackFleet", tmp_path / "living") as name:
         assert name not in ledger.sweep()
-        config = tmp_path / "living/ssh_config"
-        argv = ["ssh", "-F", str(config), "h1", "echo well"]
-        assert (
-            subprocess.run(argv, capture_output=True, timeout=20, check=False).stdout == b"well\n"
-        )
-    finally:
-        owner.kill()
-        owner.wait()
+        argv = ["ssh", "-F", str(tmp_path / "living/ssh_config"), "h1", "echo well"]
+        said = subprocess.run(argv, capture_output=True, timeout=20, check=False)
+        assert said.stdout == b"well\n"
     assert name in ledger.sweep()
-
-
-def records_of(pid: int) -> list[str]:
-    """The ids of the fleets that process `pid` owns."""
-    owners = {place.name: ledger.owner_of(place) for place in ledger.registry().iterdir()}
-    return [name.lstrip(".") for name, owner in owners.items() if owner and owner["pid"] == pid]
 
 
 @pytest.mark.fleet_root
@@ -120,11 +115,13 @@ def test_an_owner_killed_while_it_starts_a_fleet_leaves_nothing(
         stdout=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
-    assert procs.wait_until(lambda: bool(records_of(owner.pid)), 20, pause=0.002)
-    time.sleep(wait)
-    names = records_of(owner.pid)
-    owner.kill()
-    owner.wait()
+    try:
+        assert procs.wait_until(lambda: bool(records_of(owner.pid)), 20, pause=0.002)
+        time.sleep(wait)
+        names = records_of(owner.pid)
+    finally:
+        owner.kill()
+        owner.wait()
     ledger.sweep()
     assert [trace for name in names for trace in traces_of(name)] == []
     assert not (tmp_path / "dead").exists()
@@ -197,6 +194,22 @@ def test_a_record_whose_owner_was_killed_while_it_wrote_its_name_stops_nobody(
     monkeypatch.setattr(ledger, "DRAFT_SECONDS", 0.0)
     ledger.sweep()
     assert not draft.exists()
+
+
+def test_what_cannot_be_removed_is_said_and_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = ledger.Ledger("test", tmp_path / "folder")
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            ledger, "owner_lives", lambda owner: owner["folder"] != str(tmp_path / "folder")
+        )
+        patch.setattr(removal, "remove", lambda things, place: ["process 1 (it does not die)"])
+        assert ledger.sweep() == []
+        said = capsys.readouterr().err
+    assert f"{record.id}: could not remove process 1 (it does not die)" in said
+    record.close()
+    assert not record.place.exists()
 
 
 def test_a_git_server_is_removed_with_its_owner(tmp_path: Path) -> None:

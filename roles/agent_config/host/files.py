@@ -48,10 +48,11 @@ def write(path: str, content: bytes, mode: int, user: str = "") -> None:
 
 
 def make_folder(path: str, user: str, mode: int = 0o755) -> bool:
-    """Make a folder, owned by the user; says whether it was missing."""
+    """Make a folder and those above it, owned by the user; says whether it was missing."""
     if os.path.isdir(path):
         return False
-    os.makedirs(path, mode)
+    make_folder(os.path.dirname(path), user, mode)
+    os.mkdir(path, mode)
     if os.geteuid() == 0 and user:
         entry = command.account(user)
         os.chown(path, entry.pw_uid, entry.pw_gid)

@@ -29,9 +29,10 @@ def install(plan: dict[str, Any], blobs: dict[str, bytes]) -> Outcome:
     parts = []
     if os.geteuid() == 0 and _make_account(plan["user"], plan["root"]):
         parts.append("account {}".format(plan["user"]))
-    files.make_folder(plan["root"], plan["user"])
-    files.make_folder(wanted["state"], plan["user"], 0o700)
-    files.make_folder(plan["agent"]["logs"], plan["user"])
+    # The folder itself stays root's: who may replace cfg.json decides what the executor runs.
+    files.make_folder(plan["root"], "")
+    for path in (os.path.dirname(plan["agent"]["dir"]), plan["agent"]["logs"], wanted["state"]):
+        files.make_folder(path, plan["user"])
     files.make_folder(os.path.dirname(wanted["program"]), "")
     if _sha256(wanted["program"]) != wanted["program_sha256"]:
         if "program" not in blobs:
