@@ -104,6 +104,7 @@ class Deployment:
         variables: of all hosts; they win over what this class sets.
         hostvars: of single hosts.
         groups: hostgroups beside `all`.
+        user: the account to log in as.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class Deployment:
         variables: dict[str, Any] | None = None,
         hostvars: dict[str, dict[str, Any]] | None = None,
         groups: dict[str, list[str]] | None = None,
+        user: str | None = None,
     ) -> None:
         self.fleet = fleet
         self.folder = folder
@@ -134,6 +136,7 @@ class Deployment:
             groups=groups or {},
             hostvars=hostvars or {},
             groupvars={"all": self.variables},
+            user=user,
             name=f"inventory-{folder.name}",
         )
 

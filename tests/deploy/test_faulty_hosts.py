@@ -49,9 +49,10 @@ def test_an_unreachable_host_is_reported_and_catches_up_later(deployment: MakeDe
 def test_the_gate_counts_unreachable_hosts_between_batches(
     deployment: MakeDeployment, allowed: int, visited: int
 ) -> None:
-    made = deployment(variables={"plugin_serial": 2})
+    made = deployment()
     host_of(made).cut()
-    run = made.run("-e", "ansible_ssh_timeout=3", "-e", f"plugin_max_lost={allowed}")
+    settings = f"ansible_ssh_timeout=3 plugin_serial=2 plugin_max_lost={allowed}"
+    run = made.run("-e", settings)
     host_of(made).restore()
     assert run.code != 0
     assert len(run.states()) == visited, run.text
@@ -136,7 +137,7 @@ def test_a_damaged_mirror_is_replaced_and_kept(deployment: MakeDeployment) -> No
     run = made.deploy()
     assert run.states()["n1"] == "changed"
     assert any("damaged mirror was kept" in line for line in run.of("n1")["warnings"])
-    assert on(host, f"grep -c value...2 {ROOT}/agent/plugin/sys/one/60_one.sh") == "1"
+    assert on(host, f"grep -c value..2 {ROOT}/agent/plugin/sys/one/60_one.sh") == "1"
 
 
 def test_stale_locks_of_a_killed_git_do_not_matter(deployment: MakeDeployment) -> None:
@@ -158,7 +159,7 @@ def test_a_lost_catalog_begins_a_new_line_that_hosts_follow(deployment: MakeDepl
     new_release(made, value=3)
     run = made.deploy()
     assert set(run.states().values()) == {"changed"}
-    assert on(host_of(made), f"grep -c value...3 {ROOT}/agent/plugin/sys/one/60_one.sh") == "1"
+    assert on(host_of(made), f"grep -c value..3 {ROOT}/agent/plugin/sys/one/60_one.sh") == "1"
 
 
 def test_a_stopped_executor_is_started_again(deployment: MakeDeployment) -> None:

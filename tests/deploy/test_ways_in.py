@@ -10,8 +10,8 @@ from tests.deploy.test_faulty_hosts import host_of, on
 
 def test_become_with_a_password_from_an_ordinary_account(deployment: MakeDeployment) -> None:
     made = deployment(
+        user="deployer",
         variables={
-            "ansible_user": "ops",
             "ansible_become": True,
             "ansible_become_password": "s3cret word",
         }
@@ -19,9 +19,9 @@ def test_become_with_a_password_from_an_ordinary_account(deployment: MakeDeploym
     for host in made.fleet:
         on(
             host,
-            "useradd -m ops && echo 'ops:s3cret word' | chpasswd && mkdir -p ~ops/.ssh && "
-            "cp /root/.ssh/authorized_keys ~ops/.ssh/ && chown -R ops ~ops && "
-            "echo 'ops ALL=(ALL) ALL' > /etc/sudoers.d/ops",
+            "useradd -m deployer && echo 'deployer:s3cret word' | chpasswd && mkdir -p ~deployer/.ssh && "
+            "cp /root/.ssh/authorized_keys ~deployer/.ssh/ && chown -R deployer ~deployer && "
+            "echo 'deployer ALL=(ALL) ALL' > /etc/sudoers.d/deployer",
         )
     run = made.deploy("-vvv")
     assert set(run.states().values()) == {"changed"}
@@ -34,8 +34,8 @@ def test_become_with_a_password_from_an_ordinary_account(deployment: MakeDeploym
 
 def test_a_wrong_become_password_is_said(deployment: MakeDeployment) -> None:
     made = deployment(
+        user="deployer",
         variables={
-            "ansible_user": "ops",
             "ansible_become": True,
             "ansible_become_password": "wrong",
         }
@@ -43,9 +43,9 @@ def test_a_wrong_become_password_is_said(deployment: MakeDeployment) -> None:
     for host in made.fleet:
         on(
             host,
-            "useradd -m ops && echo 'ops:right' | chpasswd && mkdir -p ~ops/.ssh && "
-            "cp /root/.ssh/authorized_keys ~ops/.ssh/ && chown -R ops ~ops && "
-            "echo 'ops ALL=(ALL) ALL' > /etc/sudoers.d/ops",
+            "useradd -m deployer && echo 'deployer:right' | chpasswd && mkdir -p ~deployer/.ssh && "
+            "cp /root/.ssh/authorized_keys ~deployer/.ssh/ && chown -R deployer ~deployer && "
+            "echo 'deployer ALL=(ALL) ALL' > /etc/sudoers.d/deployer",
         )
     run = made.run("-l", "n1")
     assert run.code != 0

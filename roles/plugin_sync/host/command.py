@@ -54,6 +54,8 @@ def run(
 ) -> tuple[int, str]:
     """Run a program; returns its exit status and its output with its errors, stripped."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    # An ordinary account's PATH, which sudo may leave as it is, has no useradd.
+    environment["PATH"] = environment.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
     environment.update(LC_ALL="C", GIT_TERMINAL_PROMPT="0", GIT_CONFIG_NOSYSTEM="1", **(env or {}))
     change = become(user)
     if change:
