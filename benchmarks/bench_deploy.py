@@ -160,7 +160,7 @@ class Bench:
         )
         cost = self._since(before, started)
         if done.returncode:
-            sys.exit(f"{side.name} failed:\n{done.stdout[-3000:]}\n{done.stderr[-2000:]}")
+            sys.exit(f"{side.name} failed:\n{done.stdout[:3000]}\n{done.stderr[-2000:]}")
         return cost
 
     def _joined(self, argv: list[str]) -> list[str]:

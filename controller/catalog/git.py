@@ -93,9 +93,8 @@ class Repository:
         for kept in ("GIT_SSH_COMMAND", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH"):
             if not isolated and kept in os.environ:
                 environment[kept] = os.environ[kept]
-        environment.update(
-            LC_ALL="C", GIT_TERMINAL_PROMPT="0", GIT_ASKPASS="", SSH_ASKPASS="", **(env or {})
-        )
+        environment.update(LC_ALL="C", GIT_TERMINAL_PROMPT="0", GIT_ASKPASS="", SSH_ASKPASS="")
+        environment.update(env or {})
         environment.setdefault("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")
         if isolated:
             environment.update(GIT_CONFIG_GLOBAL=os.devnull, GIT_CONFIG_NOSYSTEM="1")

@@ -14,7 +14,7 @@ def test_become_with_a_password_from_an_ordinary_account(deployment: MakeDeploym
         variables={
             "ansible_become": True,
             "ansible_become_password": "s3cret word",
-        }
+        },
     )
     for host in made.fleet:
         on(
@@ -38,7 +38,7 @@ def test_a_wrong_become_password_is_said(deployment: MakeDeployment) -> None:
         variables={
             "ansible_become": True,
             "ansible_become_password": "wrong",
-        }
+        },
     )
     for host in made.fleet:
         on(
