@@ -55,6 +55,10 @@ def main(arguments: list[str]) -> int:
     except ExecutorError as error:
         print(f"executor: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"executor: {where}{error.strerror}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 
@@ -107,7 +111,7 @@ def _serve(configuration: Config, log_path: str) -> int:
 
     _tidy_descriptors()
     log = Log(log_path, configuration["debug"])
-    Daemon(configuration, log, _command()).run()
+    Daemon(configuration, log).run()
     return 0
 
 

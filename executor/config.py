@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]*):([0-9]{1,5})")
 _HTTP_URL = re.compile(r"http://(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+)(?::([0-9]{1,5}))?(/\S*)?")
-_CREDENTIALS = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/@\s]*@")
+_CREDENTIALS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/@\s'\"]*@")
 
 MIN_SPOOL_BYTES = 64 * 1024
 
@@ -49,6 +49,7 @@ _FIELDS: tuple[tuple[str, str, str, Any], ...] = (
     ("executor", "prometheus", "bool", True),
     ("executor", "spool_max_bytes", "count", 16 * 1024 * 1024),
     ("executor", "first_run_within", "seconds", 5),
+    ("executor", "restart_pause", "seconds", 2),
     ("executor", "interpreters", "interpreters", {}),
     ("executor.jsonl", "path", "path", ""),
     ("executor.jsonl", "max_bytes", "count", 10 * 1024 * 1024),
@@ -83,9 +84,9 @@ class Config:
         return shown  # type: ignore[no-any-return]  # json.loads gives back what the dict above was
 
 
-def without_credentials(url: str) -> str:
-    """`https://user:secret@host/x` -> `https://***@host/x`; anything else as it is."""
-    return _CREDENTIALS.sub(r"\1***@", url)
+def without_credentials(text: str) -> str:
+    """`https://user:secret@host/x` -> `https://***@host/x`, wherever it stands in `text`."""
+    return _CREDENTIALS.sub(r"\1***@", text)
 
 
 def load(path: str) -> Config:

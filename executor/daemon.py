@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import gc
 import os
@@ -53,7 +54,7 @@ _HEARTBEAT_FIELDS = (
 class Daemon:
     """One running executor. `run()` returns after SIGTERM or SIGINT."""
 
-    def __init__(self, configuration: Config, log: Log, update_command: list[str]) -> None:
+    def __init__(self, configuration: Config, log: Log) -> None:
         self.config = configuration
         self.log = log
         self.config_error = ""
@@ -68,7 +69,7 @@ class Daemon:
         intake = Intake(configuration, self.sinks, self.table)
         self.runtime = Runtime(self.loop, Children(self.loop), log, intake, configuration)
         self.plugins = Plugins(self.runtime)
-        self.updater = Updater(self.runtime, update_command, self.plugins.refresh)
+        self.updater = Updater(self.runtime, self.plugins.refresh)
         self.heartbeat: Heartbeat | None = None
         self.http: HttpServer | None = self._listener(configuration)
         self._start_heartbeat()
@@ -111,11 +112,12 @@ class Daemon:
                 raise ConfigError(
                     new.path, "executor.state", "cannot change while it runs: restart the executor"
                 )
+            _live_beside_plugins(new)
             http = self.http
             if _listen_of(new) != _listen_of(self.config):
                 http = self._listener(new)
-            _live_beside_plugins(new)
         except ExecutorError as error:
+            _live_beside_plugins(self.config)
             self.config_error = str(error)
             self.log.error(f"configuration refused, the old one stays: {error}")
             return str(error)
@@ -289,6 +291,7 @@ def _lock_state(folder: str) -> int:
             f"{path}: another executor (pid {holder}) uses this state folder; "
             "stop it, or give this one its own executor.state"
         ) from None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+    with contextlib.suppress(OSError):  # a full disk: the lock itself holds
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
     return fd

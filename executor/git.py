@@ -56,7 +56,7 @@ class Git:
         timeout: float = LOCAL_TIMEOUT,
         accept: tuple[int, ...] = (0,),
     ) -> bytes:
-        """stdout of `git arguments`; CheckoutError with git's last line for an exit code not in
+        """stdout of `git arguments`; CheckoutError with what git said for an exit code not in
         `accept`.
         """
         try:
@@ -75,9 +75,8 @@ class Git:
         except subprocess.TimeoutExpired:
             raise CheckoutError(f"git {_verb(arguments)} took more than {timeout:g} s") from None
         if done.returncode not in accept:
-            said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [""]
             raise CheckoutError(
-                f"exit status {done.returncode}: git {_verb(arguments)}: {without_credentials(said[-1])}"
+                f"exit status {done.returncode}: git {_verb(arguments)}: {_gist(done.stderr)}"
             )
         return done.stdout
 
@@ -115,6 +114,15 @@ def local_path(git: str) -> str:
 
 def _quoted(path: str) -> str:
     return '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _gist(stderr: bytes) -> str:
+    """The two lines of git's that say most, without a URL's credentials."""
+    lines = stderr.decode("utf-8", "replace").splitlines()
+    telling = [
+        line for line in lines if line.strip() and not line.startswith(("warning:", "hint:"))
+    ]
+    return without_credentials("; ".join(telling[:2]))
 
 
 def _verb(arguments: tuple[str, ...]) -> str:

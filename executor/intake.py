@@ -20,7 +20,16 @@ _MAX_LINE = 16384
 class Intake:
     """What every value goes through, whichever way it came in. Counters are since the start."""
 
-    __slots__ = ("_endpoint", "_sinks", "_table", "_tags", "dropped", "filled", "taken")
+    __slots__ = (
+        "_endpoint",
+        "_prometheus",
+        "_sinks",
+        "_table",
+        "_tags",
+        "dropped",
+        "filled",
+        "taken",
+    )
 
     def __init__(self, config: Config, sinks: Sinks, table: Table) -> None:
         self._sinks = sinks
@@ -32,6 +41,7 @@ class Intake:
 
     def configure(self, config: Config) -> None:
         self._endpoint = config.hostname()
+        self._prometheus = config["executor.prometheus"]
         tags = config["default_tags"]
         self._tags = ",".join(f"{key}={value}" for key, value in sorted(tags.items()))
 
@@ -72,7 +82,8 @@ class Intake:
                 continue
             lines.append(line)
             kept.append(metric)
-            self._table.put(metric, now)
+            if self._prometheus:
+                self._table.put(metric, now)
         self.taken += len(kept)
         self._sinks.put(lines)
         return kept

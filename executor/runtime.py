@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import signal
 
+from executor.capture import Budget
 from executor.process import processes
 
 TYPE_CHECKING = False
@@ -23,12 +24,17 @@ started it.
 """
 
 
+ENDING_POLL = 0.1
+"""Seconds between two looks whether the last run of a plugin of before is over."""
+
+
 class Runtime:
     """Shared by all plugins; `configure` takes over a new configuration between two runs."""
 
     __slots__ = (
         "children",
         "config",
+        "ending",
         "env",
         "first_run_within",
         "intake",
@@ -37,7 +43,7 @@ class Runtime:
         "loop",
         "plugin_dir",
         "state_dir",
-        "stdout_held",
+        "stdout",
     )
 
     def __init__(
@@ -47,7 +53,10 @@ class Runtime:
         self.children = children
         self.log = log
         self.intake = intake
-        self.stdout_held = 0
+        self.stdout = Budget()
+        # Keys of plugins that were stopped and whose last run is not over yet: no second one
+        # beside it.
+        self.ending: set[str] = set()
         self.configure(config)
 
     def configure(self, config: Config) -> None:

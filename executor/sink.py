@@ -67,8 +67,7 @@ class Sink:
         self.refused = 0
         self.last_error = ""
         self.last_delivery = 0.0
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        self._cursor_fd = os.open(os.path.join(folder, f"cursor.{self.name}"), flags, 0o640)
+        self._cursor_fd = self._open_cursor()
         self.cursor = self._read_cursor()
 
     def poke(self) -> None:
@@ -96,7 +95,9 @@ class Sink:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None
-        os.close(self._cursor_fd)
+        if self._cursor_fd >= 0:
+            os.close(self._cursor_fd)
+            self._cursor_fd = -1
 
     def view(self) -> dict[str, Any]:
         """For `/sinks`."""
@@ -173,13 +174,25 @@ class Sink:
         self.cursor = cursor
         # One small write in place: kill -9 leaves the old or the new text, and at worst a message
         # is sent twice.
+        if self._cursor_fd < 0:
+            return
         try:
             os.pwrite(self._cursor_fd, b"%015d %015d\n" % (cursor.offset, cursor.line), 0)
         except OSError as error:
             self._log.error(f"{self._folder}/cursor.{self.name}: {error.strerror}")
 
+    def _open_cursor(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        path = os.path.join(self._folder, f"cursor.{self.name}")
+        try:
+            return os.open(path, flags, 0o640)
+        except OSError as error:
+            # A full disk must not keep the host silent: a restart may then send some values twice.
+            self._log.error(f"{path}: {error.strerror}; goes on without it")
+            return -1
+
     def _read_cursor(self) -> Cursor:
-        words = os.pread(self._cursor_fd, 32, 0).split()
+        words = os.pread(self._cursor_fd, 32, 0).split() if self._cursor_fd >= 0 else []
         end = self._journal.end
         if len(words) == 2 and words[0].isdigit() and words[1].isdigit():
             found = Cursor(int(words[0]), int(words[1]))

@@ -9,6 +9,8 @@ import signal
 import time
 
 from executor import diagnosis
+from executor.capture import FLOOD_BYTES, Capture
+from executor.runtime import ENDING_POLL
 from executor.schedule import EARLY_RUN_SPACING, Schedule, kill_times, spread
 from executor.stderrlog import StderrLog
 
@@ -22,27 +24,16 @@ if TYPE_CHECKING:
     from executor.process import Child
     from executor.runtime import Runtime
 
-STDOUT_BYTES = 1 << 20
-"""What is kept of one run's stdout."""
-
-FLOOD_BYTES = 64 << 20
-"""A run that prints more is killed; between the two its output is read and thrown away."""
-
-ALL_STDOUT_BYTES = 4 << 20
-"""What all runs together may hold at a time: many floods at once must not become many MiB."""
-
 
 class StepPlugin:
     """Runs a planned script until `stop()`."""
 
     __slots__ = (
+        "_capture",
         "_child",
         "_early",
         "_ended_by_us",
-        "_flood",
-        "_held",
         "_kill_timer",
-        "_output",
         "_planned",
         "_runtime",
         "_schedule",
@@ -77,9 +68,7 @@ class StepPlugin:
         self._child: Child | None = None
         self._kill_timer: Timer | None = None
         self._early: Timer | None = None
-        self._output: list[bytes] = []
-        self._held = 0
-        self._flood = 0
+        self._capture = Capture(runtime.stdout)
         self._ended_by_us = ""
         self._stopped = False
         self._stderr = StderrLog(runtime.logs, planned.path, self._raw_args())
@@ -121,6 +110,7 @@ class StepPlugin:
         if self._early is not None:
             self._early.cancel()
         if self._child is not None:
+            self._runtime.ending.add(self.key)
             self._end("was unbound", 2.0)
 
     def kill(self) -> None:
@@ -167,11 +157,14 @@ class StepPlugin:
 
     def _start(self) -> None:
         runtime = self._runtime
+        if self.key in runtime.ending:
+            if self._early is None:
+                self._early = runtime.loop.call_later(ENDING_POLL, self._run_early)
+            return
         path = os.path.join(runtime.plugin_dir, self._planned.path)
         self.last_run = int(time.time())
         self.last_started = time.monotonic()
-        self._output = []
-        self._flood = 0
+        self._capture = Capture(runtime.stdout)
         self._ended_by_us = ""
         self._stderr.begin()
         try:
@@ -194,23 +187,8 @@ class StepPlugin:
         return diagnosis.FAILED, f"cannot be started: {failure}"
 
     def _on_stdout(self, data: bytes) -> None:
-        if not self._flood and len(data) <= self._room():
-            self._output.append(data)
-            self._held += len(data)
-            self._runtime.stdout_held += len(data)
-            return
-        self._flood = (self._flood or self._held) + len(data)
-        self._let_go()
-        if self._flood > FLOOD_BYTES and not self._ended_by_us:
+        if not self._capture.add(data) and not self._ended_by_us:
             self._end(f"printed more than {FLOOD_BYTES >> 20} MiB and was killed", 0.0)
-
-    def _room(self) -> int:
-        return min(STDOUT_BYTES - self._held, ALL_STDOUT_BYTES - self._runtime.stdout_held)
-
-    def _let_go(self) -> None:
-        self._runtime.stdout_held -= self._held
-        self._held = 0
-        self._output = []
 
     def _on_stderr(self, data: bytes) -> None:
         self._stderr.write(data)
@@ -236,25 +214,20 @@ class StepPlugin:
     def _on_exit(self, child: Child) -> None:
         if self._kill_timer is not None:
             self._kill_timer.cancel()
-        stdout = b"".join(self._output)
-        self._let_go()
+        stdout = self._capture.take()
         self._stderr.end()
         self._child = None
-        if not self._stopped:
+        if self._stopped:
+            self._runtime.ending.discard(self.key)
+        else:
             self._ended(*self._judged(child, stdout))
 
     def _judged(self, child: Child, stdout: bytes) -> tuple[str, str]:
         if self._ended_by_us:
-            state = diagnosis.FAILED if self._flood > FLOOD_BYTES else diagnosis.TIMEOUT
-            return state, self._ended_by_us
-        if self._flood:
-            limit = "more than the 1 MiB that is read"
-            if self._flood <= STDOUT_BYTES:
-                limit = "while others printed MiBs too"
-            return (
-                diagnosis.NO_DATA,
-                f"printed {self._flood} bytes, {limit}: the output is discarded",
-            )
+            flooded = self._capture.printed > FLOOD_BYTES
+            return diagnosis.FAILED if flooded else diagnosis.TIMEOUT, self._ended_by_us
+        if self._capture.printed:
+            return diagnosis.NO_DATA, self._capture.overflow()
         batch = None
         if stdout or child.code == 0:
             batch = self._runtime.intake.take_batch(stdout, self._planned.step)

@@ -1,5 +1,5 @@
 """`/plugin/update`, `/plugin/reset` and `/plugin/status` from the daemon's side: the work is done
-by a process of its own (`--update`), so that git, its memory and its waits never delay a plugin.
+by a process of its own, so that git, its memory and its waits never delay a plugin.
 
 Requests that come while one runs share the next run: ten callers cost two, and each sees a state
 newer than its call.
@@ -8,7 +8,6 @@ newer than its call.
 from __future__ import annotations
 
 import json
-import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ class Updater:
         "_action",
         "_answers",
         "_child",
-        "_command",
         "_errors",
         "_on_change",
         "_output",
@@ -36,9 +34,8 @@ class Updater:
         "_runtime",
     )
 
-    def __init__(self, runtime: Runtime, command: list[str], on_change: Callable[[], None]) -> None:
+    def __init__(self, runtime: Runtime, on_change: Callable[[], None]) -> None:
         self._runtime = runtime
-        self._command = command
         self._on_change = on_change
         self._child: Child | None = None
         self._action = ""
@@ -63,13 +60,20 @@ class Updater:
         self._answers = self._queued.pop(self._action)
         self._output = b""
         self._errors = b""
-        command = [*self._command, _OPTIONS[self._action], "--config", self._runtime.config.path]
+        option, configuration = _OPTIONS[self._action], self._runtime.config
+
+        def work() -> int:
+            # Loaded in the copy only: git and its waits need 2 MB that the daemon never does.
+            from executor import updatecommand
+
+            return updatecommand.run(option, configuration)
+
         try:
-            self._child = self._runtime.children.spawn(
-                command, dict(os.environ), self._on_stdout, self._on_stderr, self._on_exit
+            self._child = self._runtime.children.fork(
+                work, self._on_stdout, self._on_stderr, self._on_exit
             )
         except OSError as failure:
-            self._respond(self._failure(f"cannot start {command[0]}: {failure.strerror}"))
+            self._respond(self._failure(f"cannot start a process: {failure.strerror}"))
 
     def _on_stdout(self, data: bytes) -> None:
         self._output = (self._output + data)[:_MAX_OUTPUT]

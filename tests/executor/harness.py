@@ -196,7 +196,9 @@ class FalconHttp:
 
 
 class JsonRpc:
-    """A Go-style JSON-RPC server: hbs or transfer. `methods` maps a name to what answers its param."""
+    """A Go-style JSON-RPC server: hbs or transfer. `methods` maps a name to what answers its
+    param.
+    """
 
     def __init__(self, methods: dict[str, Callable[[Any], Any]], port: int = 0) -> None:
         self.calls: list[tuple[str, Any]] = []

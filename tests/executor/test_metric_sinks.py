@@ -1,10 +1,13 @@
-"""Metrics reach every kind of sink, in order; a sink that is down loses nothing inside the spool's bound."""
+"""Metrics reach every kind of sink, in order; a sink that is down loses nothing inside the spool's
+bound.
+"""
 
 from __future__ import annotations
 
 import json
 import signal
 import socket
+import subprocess
 import time
 from typing import Any
 
@@ -205,6 +208,25 @@ def test_a_method_that_is_not_there_destroys_nothing(host: Host) -> None:
         assert host.detail()["sinks"]["transfer-rpc"]["waiting"] == 5
     finally:
         hbs_by_mistake.close()
+
+
+def test_a_host_whose_disk_takes_no_byte_still_delivers(host: Host) -> None:
+    server, port = FalconHttp(), free_port()
+    try:
+        host.cfg["executor"]["falcon_push"] = f"http://127.0.0.1:{server.port}/api/push"
+        host.cfg["http"]["listen"] = f"127.0.0.1:{port}"
+        host.script("app/1_a.sh", "echo complains >&2\n" + prints())
+        host.bind("app")
+        host.write_cfg()
+        # No file may grow: how any user sees a full disk.
+        limited = ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *host.command()]
+        host.process = subprocess.Popen(limited, stderr=subprocess.DEVNULL)
+        wait_until(lambda: len(server.received) >= 2, "values arrive")
+        host.url = f"http://127.0.0.1:{port}"
+        assert host.plugins()["app/1_a.sh"]["State"] == "ok"
+        assert host.detail()["sinks"]["jsonl"]["waiting"] >= 2
+    finally:
+        server.close()
 
 
 def test_a_sink_that_never_answers_delays_no_plugin(host: Host) -> None:

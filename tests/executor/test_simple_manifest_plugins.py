@@ -1,4 +1,6 @@
-"""A simple manifest plugin: configured, run in a copy of its own, read line by line, restarted with patience."""
+"""A simple manifest plugin: configured, run in a copy of its own, read line by line, restarted
+with patience.
+"""
 
 from __future__ import annotations
 
@@ -74,16 +76,20 @@ def test_a_plugin_that_ends_is_started_again_after_its_poll_interval(host: Host)
 
 
 def test_a_crashing_plugin_backs_off_and_a_new_configuration_brings_it_back(host: Host) -> None:
+    # A poll interval of 1 s would hide the pauses.
     install(
         host,
         "import json, sys\np = json.load(open('param.json'))\n"
         "if p['host'] == 'bad': sys.exit('cannot reach ' + p['host'])\nprint('TEST_VALUE 1')\n",
     )
     host.bind({"plugin": "check", "config": {"host": "bad"}})
+    host.cfg["executor"]["restart_pause"] = 0.1
     host.start()
+    began = time.monotonic()
     entry = host.wait_state("check", "parked", seconds=30)
     assert entry["Runs"] == 5
-    assert "cannot reach bad" in entry["Reason"]
+    assert time.monotonic() - began > 0.1 + 0.2 + 0.4 + 0.8
+    assert "exit code 1: cannot reach bad" in entry["Reason"]
     host.bind({"plugin": "check", "config": {"host": "good"}})
     host.wait_state("check", "ok")
 

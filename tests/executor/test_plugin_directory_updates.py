@@ -1,4 +1,6 @@
-"""Updates of the plugin directory: whole old or whole new tree, whoever edits, kills or asks at the same time."""
+"""Updates of the plugin directory: whole old or whole new tree, whoever edits, kills or asks at
+the same time.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -36,7 +39,7 @@ class Source:
         )
         return done.stdout.strip()
 
-    def release(self, files: dict[str, str | None], message: str = "change") -> str:
+    def release(self, files: Mapping[str, str | None], message: str = "change") -> str:
         """Commit these files (None removes) and put them into the mirror; the commit."""
         for name, text in files.items():
             path = self.tree / name
@@ -305,6 +308,21 @@ def test_a_url_is_fetched_into_a_mirror_of_its_own(bare_host: Host, source: Sour
     body = update(bare_host)
     assert "fail. error: exit status 128: git fetch" in body
     assert head(bare_host) == newer
+
+
+def test_a_lock_that_a_killed_git_left_in_our_mirror_is_removed(
+    bare_host: Host, source: Source
+) -> None:
+    source.release({"app/60_a.sh": script("a")})
+    bare_host.cfg["plugin"]["git"] = "ssh://nobody@127.0.0.1:1/x.git"
+    bare_host.write_cfg()
+    assert "fail. error" in update(bare_host)
+    mirror = bare_host.root / "state" / "mirror.git"
+    stale = [mirror / "config.lock", mirror / "refs" / "heads" / "deploy.lock"]
+    for path in stale:
+        path.touch()
+    assert "Connection refused" in update(bare_host)
+    assert not any(path.exists() for path in stale)
 
 
 def test_credentials_of_a_url_reach_no_answer_log_or_command_line(

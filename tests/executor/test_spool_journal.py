@@ -1,4 +1,6 @@
-"""The queue on disk: what goes in comes out once, in order, through restarts, damage and a full disk."""
+"""The queue on disk: what goes in comes out once, in order, through restarts, damage and a full
+disk.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +96,10 @@ def test_released_segments_are_removed_and_the_count_goes_on(folder: str) -> Non
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(st.tuples(st.integers(1, 30), st.booleans()), min_size=1, max_size=40))
 def test_delivered_and_dropped_always_add_up(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from executor import config, diagnosis, routes
 from executor.build import build
 from tests.executor.harness import PYTHON, REPOSITORY, Host
 
@@ -58,8 +59,6 @@ def test_idle_memory_stays_below_16_mb(host: Host) -> None:
 
 def test_every_endpoint_and_option_is_in_the_reference() -> None:
     text = (REPOSITORY / "docs" / "executor.md").read_text()
-    from executor import config, diagnosis, routes
-
     source = Path(routes.__file__).read_text()
     for path in [
         line.split('"')[1] for line in source.splitlines() if line.strip().startswith('"/')
