@@ -155,8 +155,11 @@ def test_after_kill_9_no_plugin_runs_twice(host: Host) -> None:
 def test_a_restart_spares_what_left_the_session_on_purpose(host: Host) -> None:
     # A plugin that restarts a service leaves it with our marker in its environment.
     pid_file = host.root / "pid"
+    # It waits for it to have left: what is still in its group when it ends is killed.
     host.script(
-        "app/60_a.sh", f"setsid sh -c 'echo $$ > {pid_file}; exec sleep 50' >/dev/null 2>&1 &\n"
+        "app/60_a.sh",
+        f"setsid sh -c 'echo $$ > {pid_file}; exec sleep 50' >/dev/null 2>&1 &\n"
+        f"while [ ! -s {pid_file} ]; do sleep 0.05; done\n",
     )
     host.bind("app")
     host.start()
