@@ -66,6 +66,8 @@ class Runtime:
         self.state_dir: str = config["executor.state"]
         self.first_run_within: float = config["executor.first_run_within"]
         self.env = dict(os.environ)
+        # So that a plugin that prints an endpoint of its own says the same as the executor.
+        self.env["FALCON_ENDPOINT"] = config.hostname()
         self.env["PYTHONUNBUFFERED"] = "1"
         # A release is read-only, and __pycache__ in one would count as tampering where it is not
         # (root).

@@ -225,7 +225,8 @@ def test_a_plugin_gets_three_descriptors_its_own_group_and_the_agents_surroundin
         "fds = [f for f in os.listdir('/proc/self/fd') if os.path.exists('/proc/self/fd/' + f)]\n"
         f"json.dump(dict(fds=sorted(fds), pgid=os.getpgid(0), pid=os.getpid(), cwd=os.getcwd(),"
         " stdin=os.readlink('/proc/self/fd/0'), argv=sys.argv,"
-        f" unbuffered=os.environ['PYTHONUNBUFFERED']), open({str(report)!r}, 'w'))\nprint('[]')\n",
+        f" unbuffered=os.environ['PYTHONUNBUFFERED'],"
+        f" endpoint=os.environ['FALCON_ENDPOINT']), open({str(report)!r}, 'w'))\nprint('[]')\n",
     )
     host.bind("app/60_look.py(one, two)")
     with open(tmp_path / "leak", "w") as leak:
@@ -237,6 +238,7 @@ def test_a_plugin_gets_three_descriptors_its_own_group_and_the_agents_surroundin
     assert seen["fds"] == ["0", "1", "2"]
     assert seen["stdin"] == "/dev/null"
     assert seen["pgid"] == seen["pid"]
+    assert seen["endpoint"] == "testhost"
     assert seen["cwd"] == str(host.root)
     assert seen["argv"] == [str(host.root / "plugin/app/60_look.py"), "one", "two"]
     assert seen["unbuffered"] == "1"
