@@ -27,3 +27,11 @@ class ConfigError(ExecutorError):
 
 class CheckoutError(ExecutorError):
     """The reason stands in the body of `/plugin/update`: one line."""
+
+
+def failure_body(action: str, directory: str, reason: str) -> str:
+    """What the agent answers when git failed (agent/http/plugin.go), with the reason it leaves
+    out.
+    """
+    verb = "git pull" if action == "update" else "git reset --hard"
+    return f"{verb} in dir:{directory} fail. error: {reason}"

@@ -11,8 +11,7 @@ import json
 import sys
 
 from executor.checkout import Checkout, write_note
-from executor.errors import CheckoutError
-from executor.updater import failure_body
+from executor.errors import CheckoutError, failure_body
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

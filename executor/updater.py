@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 
+from executor.errors import failure_body
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,11 +112,3 @@ class Updater:
         if self._action == "status":
             return json.dumps({"msg": reason})
         return failure_body(self._action, self._runtime.plugin_dir, reason)
-
-
-def failure_body(action: str, directory: str, reason: str) -> str:
-    """What the agent answers when git failed (agent/http/plugin.go), with the reason it leaves
-    out.
-    """
-    verb = "git pull" if action == "update" else "git reset --hard"
-    return f"{verb} in dir:{directory} fail. error: {reason}"
