@@ -29,7 +29,7 @@ demo: $(VENV)/.installed  ## run the main job on three demo hosts of this machin
 test: $(VENV)/.test-installed  ## install what the tests need, then lint, types and all tests
 	@tests/install-packages
 	@$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest --durations=15
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=15
 
 lint: $(VENV)/.test-installed  ## ruff, mypy, import-linter, vermin, ansible-lint
 	$(BIN)/ruff check .

@@ -7,40 +7,57 @@ the one that was merged, so an edit in between is never lost.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 
-from roles.agent_config.host import files
-from roles.agent_update.host import loopback
-from roles.plugin_sync.host import command
+from roles.agent_config.host import files, restart
 from roles.plugin_sync.host.outcome import Outcome, StepFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+# The first, from before plugfleet, and the newest ones.
 _BACKUPS = 5
 
 
 def configure(plan: dict[str, Any], blobs: dict[str, bytes]) -> Outcome:
     """Write the files that differ, keep a backup of each, and reload or restart the agent."""
     outcome = Outcome()
-    done: list[str] = []
-    agent = plan["agent"]
-    if plan["apply"] == "restart":
-        # Stands until it has been restarted: a visit that is killed in between is made up for.
-        files.write(plan["marker"], b"", 0o644)
-    for wanted in plan["files"]:
-        if _write(wanted, plan["user"], outcome):
-            done.append(os.path.basename(wanted["path"]))
+    agent, marker = plan["agent"], plan["marker"]
+    # An executor's marker is its `start` step's, which restarts it.
+    was_due = restart.due(marker) if agent["kind"] == "falcon" else ""
+    foreign = agent["kind"] != "falcon" and os.path.lexists(marker)
+    if _was_off(plan):
+        restart.note(marker, restart.RESTART)
+    elif not foreign and plan["files"]:
+        restart.note(marker, restart.RELOAD)
+    done = [
+        os.path.basename(wanted["path"])
+        for wanted in plan["files"]
+        if _write(wanted, plan["user"], outcome)
+    ]
     outcome.changed = bool(done)
     outcome.msg = "{} written".format(" and ".join(done)) if done else "configuration is right"
-    if plan["apply"] == "restart":
-        _restart(agent, outcome)
-        os.unlink(plan["marker"])
-    elif plan["apply"] == "reload" and done:
-        _reload(agent, outcome)
+    if agent["kind"] == "falcon" and restart.due(marker) == restart.RESTART:
+        restart.make_up(agent, marker, outcome)
+    elif done or was_due:
+        restart.reload(agent, outcome)
+    if not foreign and os.path.lexists(marker):
+        os.unlink(marker)
     return outcome
+
+
+def _was_off(plan: dict[str, Any]) -> bool:
+    """Whether an Open-Falcon agent's cfg.json has its plugin section off until now."""
+    if plan["agent"]["kind"] != "falcon":
+        return False
+    for wanted in plan["files"]:
+        if wanted["path"] == plan["agent"]["cfg"]:
+            plugin = json.loads(wanted["present"] or "{}").get("plugin")
+            return not (isinstance(plugin, dict) and plugin.get("enabled") is True)
+    return False
 
 
 def _write(wanted: dict[str, Any], user: str, outcome: Outcome) -> bool:
@@ -82,42 +99,5 @@ def _back_up(path: str, text: str, mode: int) -> None:
         os.path.join(folder, prefix + stamp), text.encode("utf-8", "surrogateescape"), mode & 0o600
     )
     kept = sorted(entry for entry in os.listdir(folder) if entry.startswith(prefix))
-    for old in kept[:-_BACKUPS]:
+    for old in kept[1 : 1 - _BACKUPS]:
         os.unlink(os.path.join(folder, old))
-
-
-def _reload(agent: dict[str, Any], outcome: Outcome) -> None:
-    """Have a running agent read its configuration again; what was written is known to be JSON."""
-    answer = loopback.get(agent["listen"], "/config/reload")
-    if answer is None:
-        # Not running: it reads the new file when it starts, and `update` says that it is down.
-        return
-    if '"msg":"success"' not in answer.replace(" ", ""):
-        outcome.warnings.append(
-            f"the agent did not take its configuration again: /config/reload said {answer.strip()[:200]!r}"
-        )
-
-
-def _restart(agent: dict[str, Any], outcome: Outcome) -> None:
-    """Restart the agent: one that started with plugins off never schedules any until then."""
-    if not agent["restart"]:
-        raise StepFailed(
-            "the agent must be restarted, since it was started with its plugin section off and "
-            "decides that only once; set agent_config_restart_command, or restart it by hand "
-            "and run again",
-            "restart-needed",
-        )
-    status, output = command.run(["/bin/sh", "-c", agent["restart"]], timeout=60)
-    if status:
-        raise StepFailed(
-            f"{agent['restart']} ended with status {status}: {output[-300:]}", "restart"
-        )
-    if not loopback.wait(agent["listen"], 20):
-        raise StepFailed(
-            "the agent does not answer on {} 20 s after its restart; look at its log".format(
-                agent["listen"]
-            ),
-            "agent-down",
-        )
-    outcome.changed = True
-    outcome.msg += ", agent restarted"

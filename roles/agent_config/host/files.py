@@ -24,20 +24,23 @@ def write(path: str, content: bytes, mode: int, user: str = "") -> None:
         old: os.stat_result | None = os.stat(path)
     except FileNotFoundError:
         old = None
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
+        # Never through a link that somebody else put there: the folder may be the agent's.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        descriptor = os.open(partial, flags, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()
+                if os.geteuid() == 0:
+                    if old:
+                        os.fchown(file.fileno(), old.st_uid, old.st_gid)
+                    elif command.become(user):
+                        entry = command.account(user)
+                        os.fchown(file.fileno(), entry.pw_uid, entry.pw_gid)
+                # After the owner: changing that takes special bits away.
+                os.fchmod(file.fileno(), old.st_mode & 0o7777 if old else mode)
                 os.fsync(file.fileno())
-            os.chmod(partial, old.st_mode & 0o7777 if old else mode)
-            if os.geteuid() == 0:
-                if old:
-                    os.chown(partial, old.st_uid, old.st_gid)
-                elif user:
-                    entry = command.account(user)
-                    os.chown(partial, entry.pw_uid, entry.pw_gid)
         except BaseException:
             os.unlink(partial)
             raise
@@ -53,7 +56,5 @@ def make_folder(path: str, user: str, mode: int = 0o755) -> bool:
         return False
     make_folder(os.path.dirname(path), user, mode)
     os.mkdir(path, mode)
-    if os.geteuid() == 0 and user:
-        entry = command.account(user)
-        os.chown(path, entry.pw_uid, entry.pw_gid)
+    command.give_to(path, user)
     return True

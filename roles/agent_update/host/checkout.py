@@ -9,11 +9,10 @@ the agent is asked. What is replaced is kept, and named.
 from __future__ import annotations
 
 import os
-import shutil
 import time
 
-from roles.agent_config.host import files
-from roles.plugin_sync.host import command
+from roles.agent_update.host import clone, edits, loopback, process
+from roles.plugin_sync.host import command, leftovers, mirror
 from roles.plugin_sync.host.outcome import StepFailed
 
 TYPE_CHECKING = False
@@ -22,7 +21,8 @@ if TYPE_CHECKING:
 
     from roles.plugin_sync.host.outcome import Outcome
 
-_LOCK_AGE = 30  # seconds; git holds its locks for far less on a tree of this size
+_GIT_SECONDS = 10  # how long a git at work is waited for; on a tree of this size it takes far less
+_EXECUTOR = "plugfleet"
 
 
 class State:
@@ -36,20 +36,19 @@ class State:
 
     __slots__ = ("branch", "changes", "head", "upstream")
 
-    def __init__(self, porcelain: str) -> None:
+    def __init__(self, porcelain: bytes) -> None:
         self.head = self.branch = self.upstream = ""
         self.changes: list[str] = []
-        for line in porcelain.splitlines():
-            if line.startswith("# branch.oid "):
-                self.head = line[13:]
-            elif line.startswith("# branch.head "):
-                self.branch = line[14:]
-            elif line.startswith("# branch.upstream "):
-                self.upstream = line[18:]
-            elif line[:1] in "12u?" and line:
+        for entry in porcelain.decode("utf-8", "surrogateescape").split("\0"):
+            if entry.startswith("# branch.oid "):
+                self.head = entry[13:]
+            elif entry.startswith("# branch.head "):
+                self.branch = entry[14:]
+            elif entry.startswith("# branch.upstream "):
+                self.upstream = entry[18:]
+            elif entry[:2] in ("1 ", "u ", "? "):
                 # "1 XY sub mH mI mW hH hI path", "? path"
-                fields = {"1": 8, "2": 9, "u": 10, "?": 1}[line[0]]
-                self.changes.append(line.split(" ", fields)[-1].split("\t")[0])
+                self.changes.append(entry.split(" ", {"1": 8, "u": 10, "?": 1}[entry[0]])[-1])
 
     def as_wanted(self, commit: str) -> bool:
         """Whether the checkout is the commit, unmodified."""
@@ -58,162 +57,79 @@ class State:
 
 def state(plan: dict[str, Any]) -> State:
     """Look at the agent's plugin folder."""
-    folder = plan["agent"]["dir"]
-    # A folder inside some other repository must not be taken for a checkout.
-    if not os.path.lexists(os.path.join(folder, ".git")):
-        return State("")
-    status, output = command.git(
-        folder, ["status", "--porcelain=v2", "--branch", "--untracked-files=all"], plan["user"]
+    status, output = command.git_bytes(
+        plan["agent"]["dir"],
+        ["status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--no-renames"],
+        plan["user"],
     )
-    return State("" if status else output)
+    return State(b"" if status else output)
+
+
+def is_executors(plan: dict[str, Any]) -> bool:
+    """Whether plugfleet's executor runs in an agent's place: it replaces whole releases itself."""
+    folder = plan["agent"]["dir"]
+    if not (os.path.islink(folder) and ".releases/" in os.readlink(folder)):
+        return False
+    return _EXECUTOR in (loopback.get(plan["agent"]["listen"], "/version", 2) or _EXECUTOR)
 
 
 def heal(plan: dict[str, Any], outcome: Outcome) -> None:
-    """Make the folder a clean checkout of the mirror's branch, so that the agent's pull works."""
-    folder, user, branch = plan["agent"]["dir"], plan["user"], plan["branch"]
-    if os.path.islink(folder) and ".releases/" in os.readlink(folder):
-        # plugfleet's own executor in an agent's place: it replaces whole releases itself.
-        return
-    _remove_stale_lock(folder, outcome)
+    """Make the folder a clean checkout of the mirror's branch, so that the agent's pull works.
+
+    Raises:
+        StepFailed: git is at work there and does not end, or the folder cannot be replaced.
+    """
+    folder = clone.place(plan)
+    mirror.own(plan["mirror"], plan["user"])
+    clone.finish_interrupted(folder)
+    edits.finish_interrupted(folder)
+    _remove_stale_locks(folder, outcome)
     seen = state(plan)
-    if seen.changes:
-        _keep_changes(plan, seen, outcome)
-        seen = state(plan)
-    upstream = "origin/" + branch
-    _, url = command.git(folder, ["config", "remote.origin.url"], user) if seen.head else (1, "")
-    sound = seen.branch == branch and seen.upstream == upstream and url == plan["mirror"]
-    if sound and not seen.changes and _is_ancestor(plan, seen.head):
-        return
-    _clone_again(plan, outcome)
+    if not _is_sound(plan, seen) or not edits.keep_and_undo(plan, folder, seen, outcome):
+        clone.replace(plan, outcome)
 
 
-def _is_ancestor(plan: dict[str, Any], head: str) -> bool:
-    """Whether a pull can fast-forward from here."""
-    if head == "(initial)":
+def _is_sound(plan: dict[str, Any], seen: State) -> bool:
+    """Whether the folder is a checkout whose pull fast-forwards to the mirror's branch."""
+    branch = plan["branch"]
+    if seen.branch != branch or seen.upstream != "origin/" + branch or seen.head == "(initial)":
+        return False
+    status, settings = command.git(
+        plan["agent"]["dir"],
+        ["config", "--get-regexp", r"^(remote\.origin\.url|core\.sparsecheckout)$"],
+        plan["user"],
+    )
+    # A sparse checkout is clean although plugins are missing.
+    if status or settings != "remote.origin.url " + plan["mirror"]:
         return False
     status, _ = command.git(
-        plan["mirror"], ["merge-base", "--is-ancestor", head, plan["branch"]], plan["user"]
+        plan["mirror"], ["merge-base", "--is-ancestor", seen.head, branch], plan["user"]
     )
     return status == 0
 
 
-def _remove_stale_lock(folder: str, outcome: Outcome) -> None:
-    """Remove the index.lock of a git that was killed; a young one may be the agent's own."""
-    lock = os.path.join(folder, ".git", "index.lock")
-    try:
-        for _ in range(20):
-            if time.time() - os.stat(lock).st_mtime > _LOCK_AGE or not _git_runs_in(folder):
-                os.unlink(lock)
-                outcome.warnings.append(f"a stale {lock} was removed")
-                return
-            time.sleep(0.5)
-    except (FileNotFoundError, NotADirectoryError):
+def wait_for_git(folder: str) -> bool:
+    """Wait until no git works in the folder; False if one still does after ten seconds."""
+    deadline = time.time() + _GIT_SECONDS
+    while process.git_runs_in(folder):
+        if time.time() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def _remove_stale_locks(folder: str, outcome: Outcome) -> None:
+    """Remove what a killed git left; the locks of one that is at work are its own."""
+    git_dir = os.path.join(folder, ".git")
+    if os.path.islink(git_dir) or not os.path.isdir(git_dir):
         return
-    raise StepFailed(f"git is at work in {folder}; run again when it has ended", "busy")
-
-
-def _git_runs_in(folder: str) -> bool:
-    """Whether a git process works in the folder."""
-    real = os.path.realpath(folder)
-    for pid in os.listdir("/proc"):
-        if not pid.isdigit():
-            continue
-        try:
-            with open(f"/proc/{pid}/comm") as file:
-                if file.read().startswith("git") and os.readlink(f"/proc/{pid}/cwd") == real:
-                    return True
-        except OSError:
-            continue
-    return False
-
-
-def _stamp() -> str:
-    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-
-
-def _keep_changes(plan: dict[str, Any], seen: State, outcome: Outcome) -> None:
-    """Save what was changed by hand as a patch, then put the release's files back."""
-    folder, user = plan["agent"]["dir"], plan["user"]
-    kept = os.path.join(plan["root"], "kept")
-    files.make_folder(kept, "", 0o700)
-    patch = os.path.join(kept, f"{seen.head[:12]}-{_stamp()}.patch")
-    # Into a scratch index, so that new files are in the patch too.
-    index = os.path.join(folder, ".git", "plugfleet-index")
-    env = {"GIT_INDEX_FILE": index}
-    base = ["git", *command.GIT_INERT, "-C", folder]
-    command.run([*base, "read-tree", "HEAD"], user, env=env)
-    command.run([*base, "add", "--all", "--force", "."], user, env=env)
-    status, text = command.run(
-        [*base, "diff", "--cached", "--binary", "--full-index", "--no-ext-diff", "HEAD"],
-        user,
-        env=env,
-    )
-    if os.path.exists(index):
-        os.unlink(index)
-    if status:
+    if not wait_for_git(folder):
         raise StepFailed(
-            f"the local changes in {folder} could not be saved, so nothing was replaced: {text}",
-            "keep-changes",
+            f"git has been at work in {folder} for {_GIT_SECONDS} s; run again when it has ended",
+            "busy",
         )
-    files.write(patch, (text + "\n").encode("utf-8", "surrogateescape"), 0o600)
-    command.git(folder, ["reset", "--hard", "--quiet"], user)
-    command.git(folder, ["clean", "-ffdxq"], user)
-    outcome.changed = True
-    outcome.warnings.append(
-        "local changes to {} were kept as {} and replaced".format(
-            ", ".join(seen.changes[:5]), patch
-        )
-    )
-
-
-def _clone_again(plan: dict[str, Any], outcome: Outcome) -> None:
-    """Put a fresh clone in the folder's place; files that are the same keep their time.
-
-    Keeping it matters: an agent restarts the schedule of a plugin whose mtime changed.
-    """
-    folder, user = plan["agent"]["dir"], plan["user"]
-    fresh = f"{folder}.plugfleet-new"
-    shutil.rmtree(fresh, ignore_errors=True)
-    parent = os.path.dirname(folder)
-    files.make_folder(parent, user)
-    change = command.become(user)
-    os.makedirs(fresh)
-    if change:
-        entry = command.account(user)
-        os.chown(fresh, entry.pw_uid, entry.pw_gid)
-    status, output = command.run(
-        ["git", *command.GIT_INERT, "clone", "--quiet", "--template=", "--branch", plan["branch"],
-         plan["mirror"], fresh],
-        user,
-    )  # fmt: skip
-    if status:
-        raise StepFailed("cloning {} to {}: {}".format(plan["mirror"], fresh, output), "clone")
-    if os.path.isdir(folder):
-        _copy_times(folder, fresh)
-        command.git(fresh, ["update-index", "-q", "--refresh"], user)
-    if os.path.lexists(folder):
-        if os.path.isdir(folder) and not os.path.islink(folder) and not os.listdir(folder):
-            os.rmdir(folder)
-        else:
-            kept = f"{folder}.before-plugfleet-{_stamp()}"
-            os.rename(folder, kept)
-            outcome.warnings.append(f"the former {folder} was kept as {kept}")
-    os.rename(fresh, folder)
-    outcome.changed = True
-
-
-def _copy_times(old: str, new: str) -> None:
-    for base, names, entries in os.walk(new):
-        if ".git" in names:
-            names.remove(".git")
-        for name in entries:
-            path = os.path.join(base, name)
-            before = os.path.join(old, os.path.relpath(path, new))
-            if os.path.isfile(before) and not os.path.islink(path) and _same(before, path):
-                stat = os.stat(before)
-                os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-
-
-def _same(one: str, other: str) -> bool:
-    with open(one, "rb") as a, open(other, "rb") as b:
-        return a.read() == b.read()
+    removed = leftovers.remove_git_locks(git_dir)
+    leftovers.remove_git_garbage(git_dir)
+    if removed:
+        outcome.changed = True
+        outcome.warnings.append("stale locks were removed: {}".format(", ".join(removed)))

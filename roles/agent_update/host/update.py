@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 
-from roles.agent_update.host import checkout, loopback
+from roles.agent_config.host import restart
+from roles.agent_update.host import checkout, clone, loopback, process
 from roles.plugin_sync.host.outcome import Outcome, StepFailed
 
 TYPE_CHECKING = False
@@ -22,17 +24,25 @@ _MEANINGS = (
     (
         "plugin not enabled",
         "its plugin section is off in the configuration that it has read; restart the agent",
+        "not-enabled",
     ),
     (
         "executable file not found",
         "git is not on the PATH of the agent; install git, or start the agent with a full PATH",
+        "no-git",
     ),
     (
         "exit status 128",
         "git refuses the agent's plugin folder: wrong owner, no repository, or another history",
+        "git-failed",
     ),
-    ("exit status 1", "git could not bring its checkout forward: local changes are in the way"),
+    (
+        "exit status 1",
+        "git could not bring its checkout forward: local changes are in the way",
+        "git-failed",
+    ),
 )
+_TRIES = 10
 
 
 def update(plan: dict[str, Any], blobs: dict[str, bytes]) -> Outcome:
@@ -40,15 +50,18 @@ def update(plan: dict[str, Any], blobs: dict[str, bytes]) -> Outcome:
     agent, release = plan["agent"], plan["release"]
     outcome = Outcome()
     started = time.time()
-    if agent["kind"] == "falcon":
+    before = checkout.state(plan)
+    if agent["kind"] == "falcon" and not checkout.is_executors(plan):
         checkout.heal(plan, outcome)
-    if checkout.state(plan).as_wanted(release["commit"]):
-        outcome.msg = f"the agent has release {release['number']}"
-    else:
-        _trigger(agent, outcome)
-        _check_checkout(plan)
+        # Asked even where HEAD is right: only its own pull proves that the agent can.
+        _have_falcon_pull(plan, outcome)
+    elif not before.as_wanted(release["commit"]):
+        _ask(plan, proof=False)
+    if outcome.changed or not before.as_wanted(release["commit"]):
         outcome.changed = True
         outcome.msg = f"the agent took release {release['number']}"
+    else:
+        outcome.msg = f"the agent has release {release['number']}"
     listed = _check_listed(plan, outcome)
     if listed is not None:
         outcome.msg += f", {listed} plugin{'' if listed == 1 else 's'} listed"
@@ -56,7 +69,74 @@ def update(plan: dict[str, Any], blobs: dict[str, bytes]) -> Outcome:
     return outcome
 
 
-def _trigger(agent: dict[str, Any], outcome: Outcome) -> None:
+def _have_falcon_pull(plan: dict[str, Any], outcome: Outcome) -> None:
+    """Have an Open-Falcon agent pull; put right once more what keeps it from doing so."""
+    agent = plan["agent"]
+    problem = _pull(plan)
+    if problem and problem.code in ("not-enabled", "elsewhere") and agent["restart"]:
+        # It runs with another configuration than the one that stands on the disk, which is right.
+        restart.restart(agent)
+        outcome.changed = True
+        outcome.warnings.append(f"the agent was restarted, since {problem}")
+        problem = _pull(plan)
+    if problem and problem.code in ("git-failed", "wrong-head", "not-clean"):
+        # Nothing that can be seen is wrong with the checkout, and yet git fails in it: objects of
+        # another user, a damaged pack, settings of its own. A fresh clone has none of that.
+        clone.replace(plan, outcome)
+        problem = _pull(plan)
+    if problem:
+        raise problem
+
+
+def _pull(plan: dict[str, Any]) -> StepFailed | None:
+    """Ask the agent; returns what is wrong once nobody else's update can be the reason."""
+    problem: StepFailed | None = None
+    for attempt in range(_TRIES):
+        try:
+            _ask(plan, proof=True)
+            return None
+        except StepFailed as error:
+            problem = error
+        if problem.code not in ("git-failed", "wrong-head", "not-clean"):
+            break
+        # The agent locks nothing: of several updates at a time only one succeeds (measured).
+        others = process.git_runs_in(clone.place(plan))
+        if attempt and not others:
+            break
+        time.sleep(0.1 * (attempt + 1) if others else 0.1)
+    return problem
+
+
+def _ask(plan: dict[str, Any], *, proof: bool) -> None:
+    """One `/plugin/update`.
+
+    Args:
+        proof: a git pull is expected, which leaves its FETCH_HEAD in the folder where it was run.
+    """
+    agent = plan["agent"]
+    fetched = os.path.join(clone.place(plan), ".git", "FETCH_HEAD")
+    before = _identity(fetched)
+    _trigger(plan)
+    if proof and _identity(fetched) == before:
+        raise StepFailed(
+            "the agent said success, but did nothing in {}: {}".format(
+                agent["dir"], _other_dir("", agent)
+            ),
+            "elsewhere",
+        )
+    _check_checkout(plan)
+
+
+def _identity(path: str) -> tuple[int, ...]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _trigger(plan: dict[str, Any]) -> None:
+    agent = plan["agent"]
     body = loopback.get(agent["listen"], "/plugin/update", agent["timeout"])
     if body is None:
         raise StepFailed(
@@ -69,11 +149,34 @@ def _trigger(agent: dict[str, Any], outcome: Outcome) -> None:
     body = body.strip()
     if body == "success":
         return
-    meaning = next((text for sign, text in _MEANINGS if sign in body), "")
-    raise StepFailed(
-        "/plugin/update said {!r}{}".format(body[:300], ": " + meaning if meaning else ""),
-        "update-refused",
+    meaning, code = next(
+        ((text, code) for sign, text, code in _MEANINGS if sign in body), ("", "update-refused")
     )
+    if code == "git-failed":
+        meaning += _owners(plan)
+        named = re.match(r"git pull in dir:(.*) fail\. error: ", body)
+        if named and os.path.normpath(named.group(1)) != agent["dir"]:
+            meaning, code = _other_dir(named.group(1), agent), "elsewhere"
+    raise StepFailed(
+        "/plugin/update said {!r}{}".format(body[:300], ": " + meaning if meaning else ""), code
+    )
+
+
+def _other_dir(named: str, agent: dict[str, Any]) -> str:
+    return (
+        f"the agent works with {f'the plugin.dir {named!r}' if named else 'another plugin.dir'}, not "
+        f"with the one that stands in {agent['cfg']}; restart it, or correct agent_config_path"
+    )
+
+
+def _owners(plan: dict[str, Any]) -> str:
+    """What is wrong if the agent runs as another user than its checkout was made for."""
+    pid = process.listener(plan["agent"]["listen"])
+    runs_as = process.user_of(pid) if pid else ""
+    wanted = process.user_of(os.getpid()) if plan["user"] == "" else plan["user"]
+    if runs_as in ("", wanted):
+        return ""
+    return f". The agent runs as {runs_as}: set plugin_sync_user to that, it is {wanted!r}"
 
 
 def _check_checkout(plan: dict[str, Any]) -> None:
@@ -101,7 +204,8 @@ def _check_listed(plan: dict[str, Any], outcome: Outcome) -> int | None:
     """Wait until `/plugins` shows what is bound; returns how many it shows."""
     agent = plan["agent"]
     expected = set(agent["expected"])
-    deadline = time.time() + agent["wait"]
+    # An Open-Falcon agent's list comes from its heartbeat server, whenever that may be.
+    deadline = time.time() + (0 if agent["kind"] == "falcon" else agent["wait"])
     while True:
         data = _plugins(agent["listen"])
         missing = sorted(expected - set(data)) if data is not None else sorted(expected)
@@ -116,10 +220,10 @@ def _check_listed(plan: dict[str, Any], outcome: Outcome) -> int | None:
             "no-list",
         )
     if missing and agent["kind"] == "falcon":
-        # It asks its heartbeat server for the list, up to a minute from now or more.
         outcome.warnings.append(
             "not listed yet: {}; the agent lists what its heartbeat server binds to this host, "
-            "at its next heartbeat".format(", ".join(missing[:5]))
+            "a heartbeat after its start, and never if it was started with its plugin section "
+            "off".format(", ".join(missing[:5]))
         )
     elif missing:
         raise StepFailed(

@@ -2,7 +2,9 @@
 # A preamble sets: mirror branch dir user cfg bindings program unit
 # marker listen git_url pythons ask nonce.
 LC_ALL=C GIT_OPTIONAL_LOCKS=0 GIT_CONFIG_NOSYSTEM=1 GIT_TERMINAL_PROMPT=0
-export LC_ALL GIT_OPTIONAL_LOCKS GIT_CONFIG_NOSYSTEM GIT_TERMINAL_PROMPT
+# A plugin folder that is no repository must not be taken for a part of one further up.
+GIT_CEILING_DIRECTORIES=${dir%/*}
+export LC_ALL GIT_OPTIONAL_LOCKS GIT_CONFIG_NOSYSTEM GIT_TERMINAL_PROMPT GIT_CEILING_DIRECTORIES
 say() { printf '\n@%s %s\n' "$nonce" "$1"; }
 as=
 if [ -n "$user" ] && [ "$user" != root ] && [ "$(id -u)" = 0 ]; then
@@ -24,7 +26,10 @@ if [ -e "$dir/.git" ]; then
 fi
 if [ -n "$git_url" ]; then
   say remote
-  $as git $inert -C "$dir" config remote.origin.url
+  case "$(readlink "$dir")" in
+    *.releases/*) printf 'executor\n' ;;
+    *) $as git $inert -C "$dir" config --local remote.origin.url 2>/dev/null ;;
+  esac
 fi
 for name in cfg bindings unit; do
   eval "path=\$$name"
@@ -35,8 +40,8 @@ done
 if [ -n "$program" ]; then
   say program
   [ -e "$program" ] && sha256sum "$program"
-  [ -e "$marker" ] && say marker
 fi
+[ -e "$marker" ] && say marker
 say tools
 command -v git >/dev/null && printf 'git\n'
 [ -d /run/systemd/system ] && printf 'systemd\n'

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from controller.catalog.releases import DEPLOY_BRANCH
-from roles.agent_config.control.merge import ConfigRefused, load, merged_text
+from roles.agent_config.control.merge import ConfigRefused, merged_text
 from roles.plugin_sync.control.look import Seen
 
 # Every step in the order in which a visit takes it.
@@ -67,7 +67,7 @@ class Wanted:
         return {
             "mirror": s["plugin_sync_mirror"],
             "branch": DEPLOY_BRANCH,
-            "dir": s["agent_config_plugin_dir"],
+            "dir": s["agent_config_plugin_dir"].rstrip("/"),
             "user": s["plugin_sync_user"],
             "cfg": s["agent_config_path"],
             "bindings": s["agent_config_bindings_path"] if self.is_executor else "",
@@ -87,6 +87,12 @@ class Wanted:
         """
         s = self.settings
         files = []
+        if not self.is_executor and "cfg" not in seen.files:
+            # An agent reads no defaults: it does not run with a file that holds our keys alone.
+            raise PlanRefused(
+                f"there is no {s['agent_config_path']}; set agent_config_path to the "
+                "configuration file of this host's Open-Falcon agent"
+            )
         try:
             cfg = merged_text(
                 _content(seen, "cfg", s["agent_config_path"]),
@@ -148,7 +154,7 @@ class Wanted:
         if files:
             needed["configure"] = ", ".join(file["path"] for file in files)
         elif seen.marker and not self.is_executor:
-            needed["configure"] = "the agent must be restarted"
+            needed["configure"] = "the agent has yet to take its configuration"
         if reason := self._update_reason(seen):
             needed["update"] = reason
         return {step: needed[step] for step in STEPS if step in needed and step in self.steps}
@@ -168,21 +174,11 @@ class Wanted:
         return f"not listed: {missing[0]}" if missing and self.is_executor else ""
 
     def _pulls_from_mirror(self, seen: Seen) -> bool:
+        # An executor in an agent's place keeps releases of its own, which pull from nowhere.
+        if seen.remote == "executor":
+            return True
         follows = f"# branch.upstream origin/{DEPLOY_BRANCH}" in seen.status.splitlines()
-        # An executor in an agent's place keeps detached releases of its own.
-        return follows or "# branch.head (detached)" in seen.status.splitlines()
-
-    def apply(self, seen: Seen) -> str:
-        """How the agent takes its configuration: "reload", or "restart" where that is not enough.
-
-        An Open-Falcon agent decides once, at its start, whether it runs plugins (measured).
-        """
-        if self.is_executor:
-            return "reload"
-        present = load(seen.files["cfg"], "cfg") if "cfg" in seen.files else {}
-        plugin = present.get("plugin")
-        was_on = isinstance(plugin, dict) and plugin.get("enabled") is True
-        return "reload" if was_on and not seen.marker else "restart"
+        return follows and seen.remote == self.settings["plugin_sync_mirror"]
 
     def for_host(
         self, seen: Seen, steps: Sequence[str], files: Sequence[Mapping[str, Any]]
@@ -198,7 +194,6 @@ class Wanted:
             "branch": DEPLOY_BRANCH,
             "release": self.release,
             "files": list(files),
-            "apply": self.apply(seen),
             "marker": self.marker,
             "agent": {
                 "kind": s["agent_config_kind"],

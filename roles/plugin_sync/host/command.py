@@ -6,6 +6,7 @@ import os
 import pwd
 import signal
 import subprocess
+import tempfile
 
 from roles.plugin_sync.host.outcome import StepFailed
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 
 # A repository's own settings must not run anything while we look after it.
 GIT_INERT = ["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0"]
+
+# Descriptors of locks that every git holds too: one that outlives a killed visit keeps the next
+# visit waiting until it has ended.
+held_by_git: list[int] = []
 
 
 def become(user: str) -> Callable[[], None] | None:
@@ -45,32 +50,33 @@ def account(user: str) -> pwd.struct_passwd:
         ) from None
 
 
-def run(
+def give_to(path: str, user: str) -> None:
+    """Make the user the owner of a file or folder that we have made; no link is followed."""
+    if become(user):
+        entry = account(user)
+        os.chown(path, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
+
+
+def output_of(
     command: list[str],
     user: str = "",
     data: bytes | None = None,
     timeout: float = 60,
     env: dict[str, str] | None = None,
-) -> tuple[int, str]:
-    """Run a program; returns its exit status and its output with its errors, stripped."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-    # An ordinary account's PATH, which sudo may leave as it is, has no useradd.
-    environment["PATH"] = environment.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
-    environment.update(LC_ALL="C", GIT_TERMINAL_PROMPT="0", GIT_CONFIG_NOSYSTEM="1", **(env or {}))
+) -> tuple[int, bytes]:
+    """Run a program; returns its exit status and its output with its errors, as they are."""
     change = become(user)
-    if change:
-        # Root's home is closed to the agent's user, and git stops at a file it may not read.
-        environment["HOME"] = account(user).pw_dir
     try:
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=environment,
+            env=_environment(user if change else "", env),
             cwd="/",
             preexec_fn=change,
             start_new_session=True,
+            pass_fds=held_by_git if command[0] == "git" else (),
         )
     except FileNotFoundError:
         raise StepFailed(
@@ -79,14 +85,94 @@ def run(
     try:
         output, _ = process.communicate(data, timeout=timeout)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return 124, f"no answer within {timeout:g} s"
-    return process.returncode, output.decode("utf-8", "replace").strip()
+        _end(process)
+        return 124, f"no answer within {timeout:g} s".encode()
+    except BaseException:
+        # The visit's own time is up.
+        _end(process)
+        raise
+    return process.returncode, output
+
+
+def run(
+    command: list[str],
+    user: str = "",
+    data: bytes | None = None,
+    timeout: float = 60,
+    env: dict[str, str] | None = None,
+) -> tuple[int, str]:
+    """Run a program; returns its exit status and its output with its errors, as stripped text."""
+    status, output = output_of(command, user, data, timeout, env)
+    return status, output.decode("utf-8", "replace").strip()
+
+
+def start_with(command: str, timeout: float) -> tuple[int, str]:
+    """Run a shell command that may leave a daemon behind, which may hold its output open."""
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", command],
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            cwd="/",
+            start_new_session=True,
+        )
+        try:
+            status = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            return 124, f"not done within {timeout:g} s"
+        said.seek(0)
+        return status, said.read(65536).decode("utf-8", "replace").strip()
 
 
 def git(
-    repository: str, args: list[str], user: str = "", data: bytes | None = None
+    repository: str,
+    args: list[str],
+    user: str = "",
+    data: bytes | None = None,
+    env: dict[str, str] | None = None,
 ) -> tuple[int, str]:
     """Run git in a repository or checkout; returns its exit status and output."""
-    return run(["git", *GIT_INERT, "-C", repository, *args], user, data)
+    status, output = git_bytes(repository, args, user, data, env)
+    return status, output.decode("utf-8", "replace").strip()
+
+
+def git_bytes(
+    repository: str,
+    args: list[str],
+    user: str = "",
+    data: bytes | None = None,
+    env: dict[str, str] | None = None,
+) -> tuple[int, bytes]:
+    """Run git in a repository or checkout; returns its exit status and its bare output."""
+    # A folder that is no repository must not be taken for a part of one further up.
+    ceiling = os.path.dirname(os.path.realpath(repository))
+    return output_of(
+        ["git", *GIT_INERT, "-C", repository, *args],
+        user,
+        data,
+        env=dict(env or {}, GIT_CEILING_DIRECTORIES=ceiling),
+    )
+
+
+def _environment(user: str, more: dict[str, str] | None) -> dict[str, str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    environment.update(
+        LC_ALL="C",
+        GIT_TERMINAL_PROMPT="0",
+        GIT_CONFIG_NOSYSTEM="1",
+        # Looking at a checkout must not get into the way of the agent's own git.
+        GIT_OPTIONAL_LOCKS="0",
+    )
+    environment.update(more or {})
+    if user:
+        # Root's home is closed to the agent's user, and git stops at a file it may not read.
+        environment["HOME"] = account(user).pw_dir
+    return environment
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()

@@ -7,9 +7,10 @@ is killed when, sees the release before or the new one.
 from __future__ import annotations
 
 import os
+import shutil
 import time
 
-from roles.plugin_sync.host import command
+from roles.plugin_sync.host import command, leftovers
 from roles.plugin_sync.host.outcome import Outcome, StepFailed
 
 TYPE_CHECKING = False
@@ -28,25 +29,21 @@ def sync(plan: dict[str, Any], blobs: dict[str, bytes]) -> Outcome:
     outcome = Outcome()
     if kept:
         outcome.warnings.append(f"the damaged mirror was kept as {kept}")
+    # Nobody else writes here while we hold the visit's lock: whatever is half done is a leftover.
+    leftovers.remove_git_locks(mirror)
+    leftovers.remove_git_garbage(mirror)
     ref = "refs/heads/" + plan["branch"]
     if _head(mirror, user, ref) == commit:
         outcome.msg = f"release {number} is in the mirror"
         outcome.changed = bool(kept)
         return outcome
-    _remove_stale_locks(mirror)
     pack = blobs.get("pack", b"")
     if pack:
-        status, output = command.git(
-            mirror, ["index-pack", "--stdin", "--fix-thin", "--strict"], user, pack
-        )
-        if status:
-            raise StepFailed(_why(mirror, output), "mirror-damaged" if _damaged(output) else "sync")
-    status, output = command.git(mirror, ["update-ref", ref, commit], user)
-    if status:
-        raise StepFailed(_why(mirror, output), "mirror-damaged" if _damaged(output) else "sync")
+        _git(mirror, user, ["index-pack", "--stdin", "--fix-thin"], pack)
+    _tidy(mirror, user)
+    _git(mirror, user, ["update-ref", ref, commit])
     outcome.changed = True
     outcome.msg = f"release {number} synced ({(len(pack) + 1023) // 1024} kB)"
-    _tidy(mirror, user)
     return outcome
 
 
@@ -56,23 +53,44 @@ def _make(mirror: str, user: str, branch: str, replace: bool) -> str:
     if replace and os.path.lexists(mirror):
         kept = "{}.damaged-{}".format(mirror, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
         os.rename(mirror, kept)
-    # Without a HEAD it is no repository: an init that was killed, or a folder somebody made.
-    if os.path.isfile(os.path.join(mirror, "HEAD")):
+    if os.path.lexists(mirror) and not _is_empty(mirror):
+        own(mirror, user)
         return kept
-    parent = os.path.dirname(mirror)
-    os.makedirs(parent, exist_ok=True)
-    os.makedirs(mirror, exist_ok=True)
-    change = command.become(user)
-    if change:
-        entry = command.account(user)
-        os.chown(mirror, entry.pw_uid, entry.pw_gid)
-    status, output = command.run(
-        ["git", "init", "--quiet", "--bare", "--template=", "--initial-branch=" + branch, mirror],
-        user,
-    )
+    # Complete before it gets its name: half a repository would be taken for a damaged one.
+    fresh = f"{mirror}.plugfleet-new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    os.makedirs(fresh)
+    command.give_to(fresh, user)
+    status, output = command.git(fresh, ["init", "--quiet", "--bare", "--template="], user)
     if status:
-        raise StepFailed(_why(mirror, output), "sync")
+        raise StepFailed(_why(fresh, output), "sync")
+    # --initial-branch is not known to git before 2.28.
+    with open(os.path.join(fresh, "HEAD"), "w") as head:
+        head.write(f"ref: refs/heads/{branch}\n")
+    os.rename(fresh, mirror)
     return kept
+
+
+def _is_empty(folder: str) -> bool:
+    return os.path.isdir(folder) and not os.listdir(folder)
+
+
+def own(mirror: str, user: str) -> None:
+    """Give the mirror to the agent's user where it belongs to another: git refuses it otherwise."""
+    if os.geteuid() != 0:
+        return
+    wanted = command.account(user or "root")
+    if os.lstat(mirror).st_uid == wanted.pw_uid:
+        return
+    for folder, _, names in os.walk(mirror):
+        for path in [os.path.join(folder, name) for name in names] + [folder]:
+            os.chown(path, wanted.pw_uid, wanted.pw_gid, follow_symlinks=False)
+
+
+def _git(mirror: str, user: str, args: list[str], data: bytes | None = None) -> None:
+    status, output = command.git(mirror, args, user, data)
+    if status:
+        raise StepFailed(_why(mirror, output), "mirror-damaged" if _damaged(output) else "sync")
 
 
 def _head(mirror: str, user: str, ref: str) -> str:
@@ -82,25 +100,24 @@ def _head(mirror: str, user: str, ref: str) -> str:
     return "" if status else output
 
 
-def _remove_stale_locks(mirror: str) -> None:
-    """Remove what a killed git left: nobody else writes here while we hold the visit's lock."""
-    for folder, _, names in os.walk(mirror):
-        if os.path.basename(folder) == "objects":
-            continue
-        for name in names:
-            if name.endswith(".lock"):
-                os.unlink(os.path.join(folder, name))
-
-
 def _tidy(mirror: str, user: str) -> None:
+    """Put many small packs together; before the branch moves, so that a kill is made up for."""
     packs = os.path.join(mirror, "objects", "pack")
     if sum(name.endswith(".pack") for name in os.listdir(packs)) > _MANY_PACKS:
-        command.git(mirror, ["repack", "-a", "-d", "-q"], user)
+        command.git(mirror, ["repack", "-a", "-d", "-k", "-q"], user)
 
 
 def _damaged(output: str) -> bool:
-    """Whether objects that the mirror should have are missing or broken."""
-    signs = ("unresolved delta", "missing", "corrupt", "bad object", "not a valid", "nonexistent")
+    """Whether objects that the mirror should have are missing or broken, or it is no repository."""
+    signs = (
+        "unresolved delta",
+        "missing",
+        "corrupt",
+        "bad object",
+        "not a valid",
+        "nonexistent",
+        "not a git repository",
+    )
     return any(sign in output for sign in signs)
 
 

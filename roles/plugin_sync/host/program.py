@@ -16,7 +16,7 @@ import time
 from roles.agent_config.host import configure
 from roles.agent_update.host import update
 from roles.executor.host import service
-from roles.plugin_sync.host import mirror
+from roles.plugin_sync.host import command, leftovers, mirror
 from roles.plugin_sync.host.outcome import Outcome, StepFailed
 
 TYPE_CHECKING = False
@@ -44,6 +44,8 @@ def run(plan: dict[str, Any], blobs: dict[str, bytes]) -> None:
     try:
         os.umask(0o022)
         lock = _lock(plan["root"])
+        command.held_by_git.append(lock)
+        leftovers.remove_partial_files(_written_folders(plan))
         for name in STEPS:
             if name not in plan["steps"]:
                 continue
@@ -58,6 +60,8 @@ def run(plan: dict[str, Any], blobs: dict[str, bytes]) -> None:
         _fail(report, name, str(error), error.code)
     except OSError as error:
         _fail(report, name, _explain(error), "os-error")
+    finally:
+        signal.alarm(0)
     sys.stdout.write(f"\n{MARKER}\n{json.dumps(report)}\n")
 
 
@@ -81,6 +85,15 @@ def _lock(root: str) -> int:
                     "another deployment has been working on this host for 30 s; wait for it", "busy"
                 ) from None
             time.sleep(0.1)
+
+
+def _written_folders(plan: dict[str, Any]) -> list[str]:
+    """The folders that steps write single files to."""
+    executor = plan["executor"]
+    paths = [plan["agent"]["cfg"], executor["program"], executor["unit_path"]]
+    paths += [file["path"] for file in plan["files"]]
+    folders = {os.path.dirname(os.path.realpath(path)) for path in paths}
+    return sorted(folders | {plan["root"], os.path.join(plan["root"], "kept")})
 
 
 def _out_of_time(*_: object) -> None:

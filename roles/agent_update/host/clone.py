@@ -1,0 +1,160 @@
+"""Putting a fresh clone in the place of the agent's plugin folder, in one step.
+
+    plugin                             the folder
+    plugin.plugfleet-new               a clone being made; a leftover where no visit runs
+    plugin.before-plugfleet-<UTC>      what was there before, whole
+
+The two change places by one call of the kernel, so no moment is without plugins.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import time
+
+from roles.agent_config.host import files
+from roles.plugin_sync.host import command
+from roles.plugin_sync.host.outcome import StepFailed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from roles.plugin_sync.host.outcome import Outcome
+
+_EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
+# In the .git of a clone until it has its place: tells it from what it replaces after a kill.
+_FRESH = "plugfleet-fresh"
+# Python writes there whenever a plugin imports another file. No agent runs what is in it.
+_IGNORED = "__pycache__/\n"
+
+
+def place(plan: dict[str, Any]) -> str:
+    """Where the plugin folder really is: Open-Falcon's own layout reaches it through a link."""
+    folder: str = plan["agent"]["dir"]
+    return os.path.realpath(folder)
+
+
+def finish_interrupted(folder: str) -> None:
+    """Remove clones that a killed visit had not put in place."""
+    parent, name = os.path.split(folder)
+    shutil.rmtree(f"{folder}.plugfleet-new", ignore_errors=True)
+    if os.path.isdir(parent):
+        for entry in os.listdir(parent):
+            path = os.path.join(parent, entry)
+            if entry.startswith(name + ".before-plugfleet-") and os.path.exists(_mark(path)):
+                shutil.rmtree(path)
+    if os.path.exists(_mark(folder)):
+        os.unlink(_mark(folder))
+
+
+def replace(plan: dict[str, Any], outcome: Outcome) -> None:
+    """Put a fresh clone of the mirror in the folder's place; what was there is kept and named.
+
+    Files that are the same keep their time: an agent restarts the schedule of a plugin whose mtime
+    changed.
+    """
+    # plugfleet's own link to a release is not followed: what it points to belongs to the executor.
+    named = plan["agent"]["dir"]
+    link = os.path.islink(named) and ".releases/" in os.readlink(named)
+    folder = named if link else place(plan)
+    if os.path.ismount(folder):
+        raise StepFailed(
+            f"{folder} is a mount point, which cannot be replaced; set agent_config_plugin_dir to "
+            "a folder inside it",
+            "mount-point",
+        )
+    fresh = _clone(plan, folder)
+    if os.path.isdir(folder):
+        _copy_times(folder, fresh)
+        command.git(fresh, ["update-index", "-q", "--refresh"], plan["user"])
+    files.write(_mark(fresh), b"", 0o600, plan["user"])
+    if not os.path.lexists(folder) or _is_empty(folder):
+        os.rename(fresh, folder)
+    else:
+        kept = _free_name(folder)
+        os.rename(fresh, kept)
+        _exchange(kept, folder)
+        outcome.warnings.append(f"the former {folder} was kept as {kept}")
+    os.unlink(_mark(folder))
+    outcome.changed = True
+
+
+def _clone(plan: dict[str, Any], folder: str) -> str:
+    fresh, user = f"{folder}.plugfleet-new", plan["user"]
+    shutil.rmtree(fresh, ignore_errors=True)
+    files.make_folder(os.path.dirname(folder), user)
+    os.makedirs(fresh)
+    command.give_to(fresh, user)
+    status, output = command.git(
+        fresh,
+        ["clone", "--quiet", "--template=", "--origin", "origin", "--branch", plan["branch"],
+         plan["mirror"], "."],
+        user,
+    )  # fmt: skip
+    if status:
+        raise StepFailed(f"cloning {plan['mirror']} to {fresh}: {output}", "clone")
+    info = os.path.join(fresh, ".git", "info")
+    files.make_folder(info, user)
+    files.write(os.path.join(info, "exclude"), _IGNORED.encode(), 0o644, user)
+    return fresh
+
+
+def _mark(folder: str) -> str:
+    return os.path.join(folder, ".git", _FRESH)
+
+
+def _is_empty(folder: str) -> bool:
+    return os.path.isdir(folder) and not os.path.islink(folder) and not os.listdir(folder)
+
+
+def _free_name(folder: str) -> str:
+    name = "{}.before-plugfleet-{}".format(folder, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
+    number = 1
+    kept = name
+    while os.path.lexists(kept):
+        number += 1
+        kept = f"{name}.{number}"
+    return kept
+
+
+def _exchange(one: str, other: str) -> None:
+    """Let two paths change places; in two steps where the kernel or the file system cannot."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    at_cwd = -100
+    if hasattr(libc, "renameat2") and not libc.renameat2(
+        at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), _EXCHANGE
+    ):
+        return
+    aside = f"{one}.swap"
+    os.rename(other, aside)
+    os.rename(one, other)
+    os.rename(aside, one)
+
+
+def _copy_times(old: str, new: str) -> None:
+    for base, names, entries in os.walk(new):
+        if ".git" in names:
+            names.remove(".git")
+        for name in entries:
+            path = os.path.join(base, name)
+            before = os.path.join(old, os.path.relpath(path, new))
+            if _is_file(before) and _is_file(path) and _same(before, path):
+                stat = os.stat(before)
+                os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def _is_file(path: str) -> bool:
+    return os.path.isfile(path) and not os.path.islink(path)
+
+
+def _same(one: str, other: str) -> bool:
+    if os.path.getsize(one) != os.path.getsize(other):
+        return False
+    try:
+        with open(one, "rb") as a, open(other, "rb") as b:
+            return a.read() == b.read()
+    except PermissionError:
+        return False

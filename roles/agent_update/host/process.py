@@ -1,0 +1,109 @@
+"""The process that answers as the agent: whose it is, and whether it was started since (proc(5)).
+
+Times are counted from the host's boot, so a wall clock that jumps does not matter.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+import time
+
+_LISTENING = "0A"
+
+
+def now() -> str:
+    """This moment, as `started_since` takes it."""
+    return f"{_boot()} {time.clock_gettime(time.CLOCK_BOOTTIME):.2f}"
+
+
+def listener(listen: str) -> int | None:
+    """The process that listens on host:port; None where there is none, or it may not be seen."""
+    port = listen.rpartition(":")[2]
+    if not port.isdigit():
+        return None
+    sockets = {f"socket:[{inode}]" for inode in _inodes(int(port))}
+    if not sockets:
+        return None
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            for entry in os.listdir(f"/proc/{pid}/fd"):
+                if os.readlink(f"/proc/{pid}/fd/{entry}") in sockets:
+                    return int(pid)
+        except OSError:
+            continue
+    return None
+
+
+def answers(listen: str) -> bool:
+    """Whether anybody listens on host:port."""
+    host, _, port = listen.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]") or "127.0.0.1", int(port)), 2).close()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def started_since(pid: int, moment: str) -> bool:
+    """Whether a process was started after a moment that `now` gave, maybe before a reboot."""
+    boot, _, seconds = moment.partition(" ")
+    if boot != _boot():
+        return True
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            # The 22nd field; the second, a name in brackets, may hold anything.
+            ticks = int(file.read().rpartition(")")[2].split()[19])
+        return ticks / os.sysconf("SC_CLK_TCK") > float(seconds)
+    except (OSError, ValueError, IndexError):
+        return False
+
+
+def user_of(pid: int) -> str:
+    """The name, or the number, of the user that a process runs as; "" if it has ended."""
+    try:
+        uid = os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return ""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def git_runs_in(folder: str) -> bool:
+    """Whether a git process works in the folder, as far as this user may see."""
+    real = os.path.realpath(folder)
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/comm") as file:
+                if not file.read().startswith("git"):
+                    continue
+            if os.readlink(f"/proc/{pid}/cwd") == real:
+                return True
+        except PermissionError:
+            return True
+        except OSError:
+            continue
+    return False
+
+
+def _boot() -> str:
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()
+
+
+def _inodes(port: int) -> set[str]:
+    """Inodes of the sockets that listen on a port."""
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(table) as file:
+                rows = [line.split() for line in file]
+        except OSError:
+            continue
+        for row in rows[1:]:
+            if row[3] == _LISTENING and int(row[1].rpartition(":")[2], 16) == port:
+                found.add(row[9])
+    return found

@@ -1,0 +1,285 @@
+"""kill -9 at any moment of a deployment, on the control node and on hosts, fifty times.
+
+Whatever dies when: a host has the whole old tree or the whole new one, which a watcher on it looks
+for all the while; and one more run puts everything right and leaves nothing lying about.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.deploy.conftest import MakeDeployment
+from tests.deploy.deployment import CHECKOUT, Deployment, step_script
+from tests.deploy.test_faulty_hosts import ROOT, on
+from tests.fleet import NamespaceHost, cgroups
+
+NAMES = ("n1", "n2")
+HALF = 25
+
+# Reads the two files through one resolved plugin folder each time. Short rests leave the machine's
+# two processors to what is watched.
+WATCHER = f"""
+import json, os, signal, time
+bad, readings, numbers, ended = [], 0, set(), []
+signal.signal(signal.SIGTERM, lambda *_: ended.append(1))
+open("/run/watcher.pid", "w").write(str(os.getpid()))
+while not ended:
+    found = []
+    try:
+        folder = os.open("{ROOT}/agent/plugin", os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        found = [error.strerror]
+    else:
+        for name in ("a/60_a.sh", "b/60_b.sh"):
+            try:
+                file = os.open(name, os.O_RDONLY, dir_fd=folder)
+                found.append(os.read(file, 65536).decode().rpartition("# ")[2].strip())
+                os.close(file)
+            except OSError as error:
+                found.append(error.strerror)
+        os.close(folder)
+    if len(set(found)) == 1 and found[0].isdigit():
+        readings += 1
+        numbers.add(int(found[0]))
+    elif numbers:
+        bad.append(found)
+    time.sleep(0.0005)
+print(json.dumps({{"bad": bad[:20], "readings": readings, "numbers": sorted(numbers)}}))
+"""
+
+
+class Watch:
+    """The watcher on one host, until `end`."""
+
+    def __init__(self, host: NamespaceHost) -> None:
+        self._host = host
+        (host.root / "opt/watcher.py").write_text(WATCHER)
+        self._said = ""
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        self._said = self._host.exec("exec /usr/bin/python3 /opt/watcher.py", timeout=300).stdout
+
+    def end(self) -> tuple[list[object], int, list[int]]:
+        """What did not fit together, how often it was looked, and the numbers that were seen."""
+        on(self._host, 'kill "$(cat /run/watcher.pid)"')
+        self._thread.join()
+        said = json.loads(self._said)
+        return said["bad"], said["readings"], said["numbers"]
+
+
+@pytest.fixture
+def made(deployment: MakeDeployment) -> Deployment:
+    made = deployment(bindings={"all": ["a", "b"]})
+    number_release(made, 1)
+    return made
+
+
+def number_release(made: Deployment, number: int) -> None:
+    """Both files say the same number; a release where they do not must never be seen."""
+    for name in "ab":
+        made.source.write(f"{name}/60_{name}.sh", step_script(name) + f"# {number}\n")
+    made.source.commit()
+
+
+def begin(made: Deployment) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        made.command("-l", ",".join(NAMES)),
+        cwd=CHECKOUT,
+        env=made.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, 9)
+
+
+def below(made: Deployment, process: subprocess.Popen[bytes]) -> list[int]:
+    """ansible-playbook, all that it started, and the SSH masters that left it."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        tree = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+        return [process.pid, *tree, *masters(made)]
+    return masters(made)
+
+
+def masters(made: Deployment) -> list[int]:
+    """The SSH masters of this fleet's connections; their title names their socket."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        title = " ".join(process.info["cmdline"] or [])
+        if title.startswith("ssh: ") and str(made.fleet.folder) in title:
+            found.append(process.pid)
+    return found
+
+
+class Playbooks:
+    """Kills deployments at random moments.
+
+    Attributes:
+        ways: how, and how often.
+    """
+
+    def __init__(self, made: Deployment, pick: random.Random) -> None:
+        self.ways: Counter[str] = Counter()
+        self._made = made
+        self._pick = pick
+        # What a run takes; it follows the machine, which may be busy or not.
+        self._longest = 3.0
+
+    def kill_one(self) -> None:
+        """Begin a deployment and kill it, if it has not ended before."""
+        began = time.monotonic()
+        process = begin(self._made)
+        deadline = began + self._pick.uniform(0.3, 1) * self._longest
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if process.returncode is not None:
+            self._longest = time.monotonic() - began
+            return
+        # Alone, so that what it started goes on without it; or everything at once.
+        whole = self._pick.random() < 0.6
+        for pid in below(self._made, process) if whole else [process.pid]:
+            kill(pid)
+        process.wait()
+        self._longest *= 1.03
+        self.ways["with all that it started" if whole else "alone"] += 1
+
+
+def on_host(host: NamespaceHost) -> Iterator[tuple[int, str]]:
+    """Every process of a host that may be killed, with what it is."""
+    for member in cgroups.members(host.groups):
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{member.pid}/cmdline").read_bytes().decode().split("\0")
+            line = " ".join(words)
+            if "watcher.py" in line:
+                continue
+            if "executor.pyz" in line:
+                kind = "update" if "--update" in words else "executor"
+            elif words[0].endswith("git"):
+                kind = "git"
+            elif "plugfleet" in line or "exec(" in line:
+                kind = "visit"
+            else:
+                continue
+            yield member.pid, kind
+
+
+def kill_on_host(
+    host: NamespaceHost, pick: random.Random, running: Callable[[], bool], killed: Counter[str]
+) -> None:
+    """Kill something of the visit to this host, or all of it and the executor, at any moment."""
+
+    def find(wanted: str) -> list[tuple[int, str]]:
+        while running():
+            victims = list(on_host(host))
+            if any(kind == wanted for _, kind in victims):
+                return victims
+            time.sleep(0.004)
+        return []
+
+    # A git or an update lives for some milliseconds: the next one that is seen is taken.
+    wanted = pick.choices(["all", "git", "update", "visit", "executor"], [5, 5, 3, 5, 2])[0]
+    victims = find(wanted if wanted in ("git", "update") else "visit")
+    if victims and wanted not in ("git", "update"):
+        time.sleep(pick.uniform(0, 0.3))
+        victims = list(on_host(host))
+    chosen = [victim for victim in victims if victim[1] == wanted][:1] or victims
+    for pid, _ in chosen:
+        kill(pid)
+    if chosen:
+        killed[" and ".join(sorted({kind for _, kind in chosen}))] += 1
+
+
+LEFTOVERS = (
+    r"find {root} /etc/systemd /tmp \( -name '*.plugfleet-*' -o -name '*.tmp-*' -o -name 'tmp_*' "
+    r"-o -name '.link-*' -o -name '.restart-agent' -o -name 'index-*' -o -name 'objects-*' "
+    r"-o -name '*.lock' -o -name '*.tmp' -o -name '*.damaged-*' -o -name '*.before-plugfleet-*' \) "
+    r"! -path '*/.visit.lock' ! -path '*/plugin.releases/.lock' 2>/dev/null || :"
+)
+
+
+def assert_nothing_is_left(made: Deployment) -> None:
+    """Nothing but what docs/deploying.md names is in the host's and the control node's folders."""
+    for name in NAMES:
+        host: NamespaceHost = made.fleet[name]
+        assert on(host, LEFTOVERS.format(root=ROOT)) == "", name
+        releases = on(host, f"ls {ROOT}/agent/plugin.releases").split()
+        assert 1 <= len(releases) <= 3, releases
+        assert on(host, f"ls -A {ROOT}").split() == [
+            ".visit.lock", "agent", "bindings.json", "cfg.json", "executor.pyz", "mirror.git",
+        ]  # fmt: skip
+    catalog = made.folder / "catalog"
+    left = [p for p in catalog.rglob("*") if p.name.endswith((".lock", ".tmp")) or "tmp_" in p.name]
+    assert left == []
+
+
+def logs(made: Deployment) -> str:
+    """The ends of the executors' logs."""
+    command = f"tail -n 20 {ROOT}/agent/logs/executor.log; ps -eo pid,ppid,lstart,args"
+    return "\n".join(made.fleet[name].exec(command).stdout for name in NAMES)
+
+
+def test_fifty_kills_never_show_half_a_tree_and_one_more_run_converges(made: Deployment) -> None:
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"seed {seed}")
+    pick = random.Random(seed)
+    began = time.monotonic()
+    watches = [Watch(made.fleet[name]) for name in NAMES]
+    playbooks, killed = Playbooks(made, pick), Counter[str]()
+    number = 1
+    try:
+        while playbooks.ways.total() < HALF:
+            playbooks.kill_one()
+            number += 1
+            number_release(made, number)
+        while killed.total() < HALF:
+            number += 1
+            number_release(made, number)
+            process = begin(made)
+            hunts = [
+                threading.Thread(
+                    target=kill_on_host,
+                    args=(made.fleet[name], random.Random(pick.random()),
+                          lambda p=process: p.poll() is None, killed),
+                )
+                for name in NAMES
+            ]  # fmt: skip
+            for hunt in hunts:
+                hunt.start()
+            for hunt in hunts:
+                hunt.join()
+            process.wait()
+        hosts = ",".join(NAMES)
+        run = made.run("-l", hosts)
+        assert run.code == 0, run.text + logs(made)
+        assert set(run.states().values()) <= {"right", "changed"}, run.text
+        run = made.run("-l", hosts)
+        assert set(run.states().values()) == {"right"}, run.text
+    finally:
+        seen = [watch.end() for watch in watches]
+    print(
+        f"{time.monotonic() - began:.0f} s; playbooks {dict(playbooks.ways)}; on hosts {dict(killed)}"
+    )
+    for bad, readings, numbers in seen:
+        print(f"{readings} readings of {len(numbers)} releases")
+        assert bad == []
+        assert numbers[-1] == number
+        assert readings > 1000
+    assert_nothing_is_left(made)
