@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import subprocess
@@ -18,6 +19,7 @@ from demo.hosts import DemoHost, make_hosts, make_source, write_inventory
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 FOLDER = CHECKOUT / ".plugfleet" / "demo"
+LOCK = FOLDER.with_suffix(".lock")
 PATIENCE = 90  # seconds until every plugin must have delivered
 
 # As wide as the longest binding needs: a terminal that is narrower folds lines, a log has room.
@@ -28,6 +30,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--once", action="store_true", help="end after the table")
     once = parser.parse_args().once
+    LOCK.parent.mkdir(parents=True, exist_ok=True)
+    lock = LOCK.open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        console.print("A demo runs already in this checkout; end it with Ctrl-C first.")
+        return 1
     hosts = make_hosts(FOLDER)
     try:
         source = make_source(FOLDER, CHECKOUT / "plugins")

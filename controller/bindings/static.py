@@ -6,11 +6,13 @@ of its groups, with no inheritance and no exclusion.
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from agentplugin.plans import Resolution, Tree, resolve
+from controller.catalog.sources import kind
 
 
 class BindingsError(Exception):
@@ -25,19 +27,32 @@ def parse_bindings(value: Any) -> dict[str, list[Any]]:
     """
     if not isinstance(value, Mapping):
         raise BindingsError(
-            f"plugin_bindings must map hostgroups to lists of bindings, not {_kind(value)}"
+            f"plugin_bindings must map hostgroups to lists of bindings, not {kind(value)}"
         )
     for group, bindings in value.items():
         if not isinstance(group, str) or not isinstance(bindings, list):
             raise BindingsError(
-                f"plugin_bindings[{group!r}] must be a list such as [sys/ntp], "
-                f"not {_kind(bindings)}"
+                f"plugin_bindings[{group!r}] must be a list such as [sys/ntp], not {kind(bindings)}"
             )
     return {group: list(bindings) for group, bindings in value.items()}
 
 
-def _kind(value: Any) -> str:
-    return "nothing" if value is None else type(value).__name__
+def check_hostgroups(bindings: Mapping[str, list[Any]], known: Iterable[str]) -> None:
+    """Hold the hostgroups of the bindings against those that there are.
+
+    Raises:
+        BindingsError: one does not exist. Its hosts would be left without these plugins in silence.
+    """
+    names = sorted(known)
+    errors = []
+    for group in sorted(set(bindings) - set(names)):
+        close = difflib.get_close_matches(group, names, 1)
+        errors.append(f"{group!r}" + (f" (did you mean {close[0]!r}?)" if close else ""))
+    if errors:
+        raise BindingsError(
+            "plugin_bindings names hostgroups that the inventory does not have; no host was "
+            f"touched: {', '.join(errors)}"
+        )
 
 
 def check_bindings(bindings: Mapping[str, list[Any]], tree: Tree) -> list[str]:

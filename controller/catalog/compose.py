@@ -68,22 +68,38 @@ def _subtree(repository: Repository, fetched: FetchedSource) -> str:
 
 
 def _merge(repository: Repository, trees: Sequence[tuple[str, FetchedSource]]) -> str:
+    _check_mounts(repository, trees)
     with tempfile.TemporaryDirectory(prefix="plugfleet-compose-") as scratch:
         # git wants a work tree to mount into an index, and writes nothing there.
         env = {"GIT_INDEX_FILE": f"{scratch}/index", "GIT_WORK_TREE": scratch}
         repository.run("read-tree", "--empty", env=env)
-        # Shallow mount points first, so that git sees a deeper one that is already taken.
-        for tree, fetched in sorted(trees, key=lambda t: t[1].source.path.count("/")):
+        for tree, fetched in trees:
             path = fetched.source.path
-            mount = (f"--prefix={path}/",) if path else ("--prefix=",)
-            try:
-                repository.run("read-tree", *mount, tree, env=env)
-            except GitFailed as error:
-                raise ComposeError(
-                    f"source {fetched.source.url.clean} cannot be mounted at {path or '/'!r}: "
-                    f"another source already has files there ({error.stderr})"
-                ) from None
+            mount = f"--prefix={path}/" if path else "--prefix="
+            repository.run("read-tree", "-i", mount, tree, env=env)
         return repository.text("write-tree", env=env)
+
+
+def _check_mounts(repository: Repository, trees: Sequence[tuple[str, FetchedSource]]) -> None:
+    """Refuse two sources with the same file, or a file where the other has a folder.
+
+    Folders of several sources are merged; git itself would drop a file for a folder in silence.
+    """
+    files: dict[str, FetchedSource] = {}
+    folders: dict[str, FetchedSource] = {}
+    for tree, fetched in trees:
+        prefix = f"{fetched.source.path}/" if fetched.source.path else ""
+        paths = [prefix + entry.path for entry in entries(repository, tree)]
+        for path in paths:
+            taken = next((p for p in (path, *parents(path)) if p in files), None)
+            other = files[taken] if taken else folders.get(path)
+            if other is not None:
+                raise ComposeError(
+                    f"sources {other.source.url.clean} and {fetched.source.url.clean} both have "
+                    f"{taken or path!r} in the plugin tree; mount one of them at another path"
+                )
+        files |= dict.fromkeys(paths, fetched)
+        folders |= {parent: fetched for path in paths for parent in parents(path)}
 
 
 def entries(repository: Repository, tree: str) -> Iterator[Entry]:

@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,9 @@ from controller.catalog.errors import LintError, ReleaseError
 from controller.catalog.git import Repository
 from controller.catalog.releases import Release
 from controller.catalog.sources import Source, fetch
+from controller.catalog.tree import GitTree
+
+Approve = Callable[[GitTree], None]
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,15 @@ class Catalog:
         timeout: float = 60,
         dry_run: bool = False,
         by: str = "",
+        approve: Approve | None = None,
     ) -> Published:
         """Fetch, compose and lint the sources, and publish them as the next release.
 
         Args:
             timeout: seconds one source's server may take.
             dry_run: stop before the deploy line moves.
+            by: who asks for it.
+            approve: called with the tree before the deploy line moves; what it raises prevents that.
 
         Raises:
             CatalogError: nothing was published; the message names the source or the file.
@@ -72,6 +78,8 @@ class Catalog:
             fetched = fetch(self.repository, sources, timeout=timeout)
             tree = compose.compose(self.repository, fetched)
             problems = self._lint(tree)
+            if approve:
+                approve(GitTree(self.repository, tree))
             before = releases.head(self.repository)
             if dry_run:
                 changed = before is None or before.tree != tree
@@ -79,8 +87,10 @@ class Catalog:
             release, changed = releases.publish(self.repository, tree, fetched, by=by)
             return Published(release, tree, changed, problems, self._changes(before, tree))
 
-    def rollback(self, number: int, *, dry_run: bool = False, by: str = "") -> Published:
-        """Publish an older release's tree again, as the next release.
+    def rollback(
+        self, number: int, *, dry_run: bool = False, by: str = "", approve: Approve | None = None
+    ) -> Published:
+        """Publish an older release's tree again, as the next release; arguments as in `publish`.
 
         Raises:
             ReleaseError: there is no such release.
@@ -88,6 +98,8 @@ class Catalog:
         with self._locked():
             before = releases.head(self.repository)
             old = releases.find(self.repository, number)
+            if approve:
+                approve(GitTree(self.repository, old.tree))
             changes = self._changes(before, old.tree)
             if dry_run:
                 return Published(before, old.tree, bool(changes), [], changes)

@@ -62,7 +62,7 @@ def parse_sources(items: Any, *, base: Path) -> list[Source]:
     if not isinstance(items, list) or not items:
         raise SourceError(
             "plugin_sources must be a list with at least one {path, url, ref}; "
-            f"it is {'an empty list' if items == [] else type(items).__name__}"
+            f"it is {'an empty list' if items == [] else kind(items)}"
         )
     sources = [_parse_source(item, number, base) for number, item in enumerate(items)]
     seen: dict[str, int] = {}
@@ -76,16 +76,33 @@ def parse_sources(items: Any, *, base: Path) -> list[Source]:
     return sources
 
 
+def kind(value: Any) -> str:
+    """What a value from YAML is, in YAML's words."""
+    for types, word in (
+        ((str,), "a text"),
+        ((bool,), "true or false"),
+        ((Mapping,), "a mapping"),
+        ((list, tuple), "a list"),
+        ((int, float), "a number"),
+    ):
+        if isinstance(value, types):
+            return word
+    return "nothing" if value is None else type(value).__name__
+
+
 def _parse_source(item: Any, number: int, base: Path) -> Source:
     where = f"plugin_sources[{number}]"
     if not isinstance(item, Mapping):
-        raise SourceError(f"{where} must be a mapping with url, path and ref, not {item!r}")
+        raise SourceError(
+            f"{where} must be a mapping with url, path and ref, not {kind(item)}; "
+            "write `- url: ...`"
+        )
     unknown = sorted(set(item) - _KEYS)
     if unknown:
         raise SourceError(f"{where} has unknown keys {unknown}; known are {sorted(_KEYS)}")
     for key, value in item.items():
         if not isinstance(value, str):
-            raise SourceError(f"{where}.{key} must be a text, not {value!r}; quote it")
+            raise SourceError(f"{where}.{key} must be a text, not {kind(value)}; quote it")
     if "url" not in item:
         raise SourceError(f"{where} has no url")
     try:
@@ -145,10 +162,13 @@ def _fetch_one(repository: Repository, source: Source, timeout: float) -> str:
             "GIT_ASKPASS": str(ASKPASS),
             "PLUGFLEET_GIT_USERNAME": source.url.username,
             "PLUGFLEET_GIT_PASSWORD": source.url.password,
+            "GIT_CONFIG_COUNT": "2",
             # A credential helper of the user's would store what it is given: only askpass answers.
-            "GIT_CONFIG_COUNT": "1",
             "GIT_CONFIG_KEY_0": "credential.helper",
             "GIT_CONFIG_VALUE_0": "",
+            # Askpass would answer whatever host a redirect leads to.
+            "GIT_CONFIG_KEY_1": "http.followRedirects",
+            "GIT_CONFIG_VALUE_1": "false",
         }
     try:
         repository.run(

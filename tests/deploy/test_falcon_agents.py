@@ -7,9 +7,12 @@ The agent is a stand-in with the real one's faults (falcon_agent.py). After ever
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import subprocess
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +23,7 @@ import pytest
 from tests.deploy.conftest import MakeDeployment
 from tests.deploy.deployment import Deployment, Run, step_script
 from tests.deploy.test_faulty_hosts import ROOT, on
+from tests.deploy.test_killed_anywhere import begin, kill_on_host
 from tests.fleet import NamespaceHost
 
 HOME = "/opt/falcon"
@@ -388,7 +392,7 @@ def test_ten_updates_at_a_time_do_not_keep_a_deployment_from_its_end(agents: Mak
     made.deploy("-l", "n1,n2")
     ask = "curl --silent http://127.0.0.1:1988/plugin/update >/dev/null &"
     storm = f"while [ -e /tmp/storm ]; do {ask * 10} wait; done"
-    for value in (2, 3, 4):
+    for value in (2, 3):
         new_release(made, value)
         with ThreadPoolExecutor(2) as pool:
             running = []
@@ -404,6 +408,8 @@ def test_ten_updates_at_a_time_do_not_keep_a_deployment_from_its_end(agents: Mak
         assert set(run.states().values()) == {"changed"}, run.text
         for name in ("n1", "n2"):
             assert_well(made, falcons[name])
+            # That another update was quicker is no reason to replace the checkout.
+            assert on(falcons[name].host, f"ls -A {HOME}/agent") == "plugin"
     assert made.deploy("-l", "n1,n2").states() == {"n1": "right", "n2": "right"}
 
 
@@ -488,3 +494,53 @@ def test_an_agent_that_has_not_read_its_configuration_is_restarted(agents: MakeA
     run = made.deploy("-l", "n1")
     assert_well(made, falcons["n1"])
     assert run.states() == {"n1": "changed"}
+
+
+def test_kills_while_a_checkout_is_put_right_lose_no_edit_and_one_more_run_converges(
+    agents: MakeAgents,
+) -> None:
+    made, falcons = agents()
+    made.deploy("-l", "n1,n2")
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"seed {seed}")
+    pick, killed = random.Random(seed), Counter[str]()
+    edits: dict[str, set[str]] = {"n1": set(), "n2": set()}
+    while killed.total() < 8:
+        process = begin(made)
+        process.wait()
+        new_release(made, len(edits["n1"]) + 2)
+        for name, edited in edits.items():
+            mark = f"mine{len(edited)}x"
+            edited.add(mark)
+            more = pick.choice(
+                ["true", "git checkout -q --detach", "git config core.sparseCheckout 1"]
+            )
+            script = f"echo {mark} >>sys/one/60_one.sh; echo {mark} >60_mine.sh; {more}"
+            on(falcons[name].host, f"cd {PLUGIN} && runuser -u falcon -- sh -c '{script}'")
+        process = begin(made)
+        hunts = [
+            threading.Thread(
+                target=kill_on_host,
+                args=(falcons[name].host, random.Random(pick.random()),
+                      lambda p=process: p.poll() is None, killed),
+            )
+            for name in edits
+        ]  # fmt: skip
+        for hunt in hunts:
+            hunt.start()
+        for hunt in hunts:
+            hunt.join()
+        process.wait()
+    run = made.deploy("-l", "n1,n2")
+    assert made.deploy("-l", "n1,n2").states() == {"n1": "right", "n2": "right"}, run.text
+    print(dict(killed))
+    for name, edited in edits.items():
+        assert_well(made, falcons[name])
+        host = falcons[name].host
+        kept = on(
+            host, f"cat {ROOT}/kept/*.patch {HOME}/agent/plugin.before-*/*.sh 2>/dev/null || :"
+        )
+        assert [mark for mark in edited if mark not in kept] == [], name
+        left = "-name '*.plugfleet-*' -o -name '*.lock' -o -name 'plugfleet-*' -o -name '*.swap'"
+        found = on(host, f"find {HOME} {ROOT} \\( {left} -o -name 'tmp_*' \\) ! -path '*.before-*'")
+        assert found == f"{ROOT}/.visit.lock", name

@@ -14,7 +14,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -95,9 +95,10 @@ def number_release(made: Deployment, number: int) -> None:
     made.source.commit()
 
 
-def begin(made: Deployment) -> subprocess.Popen[bytes]:
+def begin(made: Deployment, limit: str = ",".join(NAMES)) -> subprocess.Popen[bytes]:
+    """Begin a deployment."""
     return subprocess.Popen(
-        made.command("-l", ",".join(NAMES)),
+        made.command("-l", limit),
         cwd=CHECKOUT,
         env=made.environment(),
         stdin=subprocess.DEVNULL,
@@ -162,23 +163,27 @@ class Playbooks:
         self.ways["with all that it started" if whole else "alone"] += 1
 
 
-def on_host(host: NamespaceHost) -> Iterator[tuple[int, str]]:
+def on_host(host: NamespaceHost) -> list[tuple[int, str]]:
     """Every process of a host that may be killed, with what it is."""
+    lines: dict[int, list[str]] = {}
     for member in cgroups.members(host.groups):
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{member.pid}/cmdline").read_bytes().decode().split("\0")
-            line = " ".join(words)
-            if "watcher.py" in line:
-                continue
-            if "executor.pyz" in line:
-                kind = "update" if "--update" in words else "executor"
-            elif words[0].endswith("git"):
-                kind = "git"
-            elif "plugfleet" in line or "exec(" in line:
-                kind = "visit"
-            else:
-                continue
-            yield member.pid, kind
+            if "/opt/watcher.py" not in words:
+                lines[member.pid] = words
+    found = []
+    for pid, words in lines.items():
+        if any(word.endswith("executor.pyz") for word in words):
+            # A copy of the daemon does the updates; the daemon's own parent is the supervisor.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                parent = lines.get(psutil.Process(pid).ppid(), [])
+                copy = words == parent and "--supervise" not in words
+                found.append((pid, "update" if copy else "executor"))
+        elif words[0].endswith("git"):
+            found.append((pid, "git"))
+        elif any("plugfleet" in word or word.startswith("exec(") for word in words):
+            found.append((pid, "visit"))
+    return found
 
 
 def kill_on_host(
@@ -188,7 +193,7 @@ def kill_on_host(
 
     def find(wanted: str) -> list[tuple[int, str]]:
         while running():
-            victims = list(on_host(host))
+            victims = on_host(host)
             if any(kind == wanted for _, kind in victims):
                 return victims
             time.sleep(0.004)
@@ -199,7 +204,7 @@ def kill_on_host(
     victims = find(wanted if wanted in ("git", "update") else "visit")
     if victims and wanted not in ("git", "update"):
         time.sleep(pick.uniform(0, 0.3))
-        victims = list(on_host(host))
+        victims = on_host(host)
     chosen = [victim for victim in victims if victim[1] == wanted][:1] or victims
     for pid, _ in chosen:
         kill(pid)
@@ -283,3 +288,61 @@ def test_fifty_kills_never_show_half_a_tree_and_one_more_run_converges(made: Dep
         assert numbers[-1] == number
         assert readings > 1000
     assert_nothing_is_left(made)
+
+
+# Each is what a kill in one short moment leaves; too short a moment for fifty kills to find them all.
+PLANTED = (
+    "{root}/cfg.json.plugfleet-4711",
+    "{root}/cfg.json.before-20200101T000000Z.plugfleet-4711",
+    "{root}/executor.pyz.plugfleet-4711",
+    "{root}/kept/0123456789ab-20200101T000000Z.patch.plugfleet-4711",
+    "{root}/.restart-agent.plugfleet-4711",
+    "{root}/mirror.git/HEAD.lock",
+    "{root}/mirror.git/refs/heads/deploy.lock",
+    "{root}/mirror.git/objects/pack/tmp_pack_Abc123",
+    "{root}/mirror.git/objects/ab/tmp_obj_Abc123",
+    "{root}/mirror.git.plugfleet-new/HEAD",
+    "{root}/agent/plugin.releases/0123456789012345678901234567890123456789.tmp-4711/a/60_a.sh",
+    "{root}/agent/plugin.releases/.link-4711",
+)
+
+
+def test_what_a_kill_can_leave_is_removed_by_the_next_visit_that_changes_anything(
+    made: Deployment,
+) -> None:
+    made.deploy("-l", ",".join(NAMES))
+    host: NamespaceHost = made.fleet["n1"]
+    for path in PLANTED:
+        where = path.format(root=ROOT)
+        on(host, f"mkdir -p {os.path.dirname(where)} && echo x >{where}")
+    on(host, f"chown -R plugfleet: {ROOT}/agent {ROOT}/mirror.git*")
+    number_release(made, 2)
+    assert set(made.deploy("-l", ",".join(NAMES)).states().values()) == {"changed"}
+    on(host, f"rmdir {ROOT}/kept {ROOT}/mirror.git/objects/ab 2>/dev/null || :")
+    assert_nothing_is_left(made)
+
+
+def test_a_visit_waits_for_a_git_that_outlived_the_one_before(made: Deployment) -> None:
+    made.deploy("-l", "n1")
+    host: NamespaceHost = made.fleet["n1"]
+    slow = 'case "$*" in *index-pack*) sleep 4.321 ;; esac; exec /usr/bin/git.real "$@"'
+    on(host, "mv /usr/bin/git /usr/bin/git.real")
+    (host.root / "usr/bin/git").write_text(f"#!/bin/sh\n{slow}\n")
+    on(host, "chmod 755 /usr/bin/git")
+
+    def slow_runs() -> bool:
+        return "4.321" in on(host, "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' || :")
+
+    number_release(made, 2)
+    process = begin(made, "n1")
+    while not slow_runs():
+        assert process.poll() is None
+        time.sleep(0.02)
+    for pid, kind in on_host(host):
+        if kind == "visit":
+            kill(pid)
+    assert process.wait() != 0
+    assert slow_runs()
+    on(host, "mv /usr/bin/git.real /usr/bin/git")
+    assert made.deploy("-l", "n1").states() == {"n1": "changed"}
+    assert not slow_runs()

@@ -76,11 +76,13 @@ def test_a_tampered_plugin_is_seen_and_put_right_and_the_edit_kept(
     script.write_text(original + "# tampered\n")
     audit = deployment.deploy("--check")
     assert audit.states()[host.name] == "changed"
-    assert "60_one.sh" in audit.of(host.name)["msg"]
+    assert "edited sys/one/60_one.sh" in audit.of(host.name)["msg"]
     assert script.read_text().endswith("# tampered\n")
     run = deployment.deploy()
     assert [n for n, state in run.states().items() if state == "changed"] == [host.name]
     assert script.read_text() == original
+    (warning,) = run.of(host.name)["warnings"]
+    assert "local changes to sys/one/60_one.sh were kept as" in warning
     patches = list((root_of(deployment, host) / "agent/state/kept").glob("*.patch"))
     assert any("+# tampered" in patch.read_text() for patch in patches)
 
@@ -114,9 +116,39 @@ def test_rollback_is_a_new_release_with_the_old_tree(unprivileged: MakeDeploymen
 def test_a_binding_that_names_nothing_is_refused_before_any_host_is_touched(
     unprivileged: MakeDeployment,
 ) -> None:
-    deployment = unprivileged(bindings={"all": ["sys/one"], "web": ["sys/onne"]})
+    deployment = unprivileged(
+        bindings={"all": ["sys/one"], "web": ["sys/onne"]}, groups={"web": ["h1"]}
+    )
     before = sessions(deployment.fleet)
     run = deployment.run()
     assert run.code == 2
     assert "hostgroup 'web'" in run.text and "sys/onne" in run.text
     assert sessions(deployment.fleet) == before
+    assert not (deployment.folder / "catalog/deploy.git/refs/heads/deploy").exists()
+
+
+def test_one_hosts_wrong_variable_is_its_own_trouble(unprivileged: MakeDeployment) -> None:
+    deployment = unprivileged()
+    (deployment.inventory.parent / "host_vars/h2.json").write_text(
+        '{"agent_config_settings": null, "agent_update_wait": "soon"}'
+    )
+    run = deployment.run()
+    assert run.states() == {"h1": "changed", "h2": "failed", "h3": "changed", "h4": "changed",
+                            "h5": "changed"}  # fmt: skip
+    assert "agent_config_settings: has no value" in run.of("h2")["msg"]
+
+
+def test_a_configuration_that_the_executor_refuses_is_put_back(
+    unprivileged: MakeDeployment,
+) -> None:
+    deployment = unprivileged()
+    deployment.deploy()
+    configuration = root_of(deployment, next(iter(deployment.fleet))) / "cfg.json"
+    before = configuration.read_text()
+    bad = '{"agent_config_settings": {"executor": {"jsonl": {"path": 5}}}}'
+    for _ in range(2):
+        run = deployment.run("-e", bad)
+        assert set(run.states().values()) == {"failed"}
+        assert "refuses its configuration" in run.of("h1")["msg"]
+        assert configuration.read_text() == before
+    deployment.deploy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import shutil
 import subprocess
@@ -201,10 +202,12 @@ def _is_init(pid: int) -> bool:
 
 def _members_file(init: int, group: Path) -> str:
     """The cgroup.procs of the group that `init` is in, at or below `group`."""
-    for folder in [group, *sorted(path for path in group.rglob("*") if path.is_dir())]:
+    # os.walk passes over groups that go away meanwhile, as a unit's does when it is restarted.
+    for folder, folders, _ in os.walk(group):
+        folders.sort()
         with contextlib.suppress(OSError):
-            if str(init) in (folder / "cgroup.procs").read_text().split():
-                return str(folder / "cgroup.procs")
+            if str(init) in Path(folder, "cgroup.procs").read_text().split():
+                return f"{folder}/cgroup.procs"
     return str(group / "cgroup.procs")
 
 

@@ -43,10 +43,23 @@ def configure(plan: dict[str, Any], blobs: dict[str, bytes]) -> Outcome:
     if agent["kind"] == "falcon" and restart.due(marker) == restart.RESTART:
         restart.make_up(agent, marker, outcome)
     elif done or was_due:
-        restart.reload(agent, outcome)
+        try:
+            restart.reload(agent, outcome)
+        except StepFailed as error:
+            raise StepFailed(f"{error}; {_put_back(plan)}", error.code) from None
     if not foreign and os.path.lexists(marker):
         os.unlink(marker)
     return outcome
+
+
+def _put_back(plan: dict[str, Any]) -> str:
+    """Undo what an agent refused: it would not survive its next start; says what was done."""
+    for wanted in plan["files"]:
+        if wanted["path"] == plan["agent"]["cfg"] and wanted["seen"]:
+            content = wanted["present"].encode("utf-8", "surrogateescape")
+            files.write(wanted["path"], content, wanted["mode"])
+            return f"{wanted['path']} is again what it was before"
+    return f"correct {plan['agent']['cfg']} and run again"
 
 
 def _was_off(plan: dict[str, Any]) -> bool:

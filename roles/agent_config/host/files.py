@@ -16,8 +16,12 @@ def read(path: str) -> str | None:
         return None
 
 
-def write(path: str, content: bytes, mode: int, user: str = "") -> None:
-    """Put a whole file in place. An existing one keeps its mode and owner; a link is followed."""
+def write(path: str, content: bytes, mode: int, reader: str = "") -> None:
+    """Put a whole file in place, in a folder that is ours; a link to it is followed.
+
+    An existing file keeps its mode and owner. A new one belongs to us and to the reader's group:
+    the agent reads its configuration, but a plugin of its must not write it.
+    """
     path = os.path.realpath(path)
     partial = f"{path}.plugfleet-{os.getpid()}"
     try:
@@ -35,9 +39,8 @@ def write(path: str, content: bytes, mode: int, user: str = "") -> None:
                 if os.geteuid() == 0:
                     if old:
                         os.fchown(file.fileno(), old.st_uid, old.st_gid)
-                    elif command.become(user):
-                        entry = command.account(user)
-                        os.fchown(file.fileno(), entry.pw_uid, entry.pw_gid)
+                    elif command.become(reader):
+                        os.fchown(file.fileno(), -1, command.account(reader).pw_gid)
                 # After the owner: changing that takes special bits away.
                 os.fchmod(file.fileno(), old.st_mode & 0o7777 if old else mode)
                 os.fsync(file.fileno())

@@ -47,8 +47,9 @@ def reload(agent: dict[str, Any], outcome: Outcome) -> None:
         restart(agent)
         outcome.msg += ", agent restarted"
         return
-    outcome.warnings.append(
-        f"the agent did not take its configuration again: /config/reload said {answer.strip()[:200]!r}"
+    raise StepFailed(
+        f"the agent refuses its configuration: /config/reload said {answer.strip()[:300]!r}",
+        "configuration-refused",
     )
 
 

@@ -83,7 +83,7 @@ def heal(plan: dict[str, Any], outcome: Outcome) -> None:
     mirror.own(plan["mirror"], plan["user"])
     clone.finish_interrupted(folder)
     edits.finish_interrupted(folder)
-    _remove_stale_locks(folder, outcome)
+    _remove_stale_locks(folder, plan["user"], outcome)
     seen = state(plan)
     if not _is_sound(plan, seen) or not edits.keep_and_undo(plan, folder, seen, outcome):
         clone.replace(plan, outcome)
@@ -118,7 +118,7 @@ def wait_for_git(folder: str) -> bool:
     return True
 
 
-def _remove_stale_locks(folder: str, outcome: Outcome) -> None:
+def _remove_stale_locks(folder: str, user: str, outcome: Outcome) -> None:
     """Remove what a killed git left; the locks of one that is at work are its own."""
     git_dir = os.path.join(folder, ".git")
     if os.path.islink(git_dir) or not os.path.isdir(git_dir):
@@ -129,7 +129,7 @@ def _remove_stale_locks(folder: str, outcome: Outcome) -> None:
             "busy",
         )
     removed = leftovers.remove_git_locks(git_dir)
-    leftovers.remove_git_garbage(git_dir)
+    command.as_user(user, lambda: leftovers.remove_git_garbage(git_dir))
     if removed:
         outcome.changed = True
         outcome.warnings.append("stale locks were removed: {}".format(", ".join(removed)))

@@ -70,7 +70,7 @@ def replace(plan: dict[str, Any], outcome: Outcome) -> None:
     if os.path.isdir(folder):
         _copy_times(folder, fresh)
         command.git(fresh, ["update-index", "-q", "--refresh"], plan["user"])
-    files.write(_mark(fresh), b"", 0o600, plan["user"])
+    command.write_as(plan["user"], _mark(fresh), b"")
     if not os.path.lexists(folder) or _is_empty(folder):
         os.rename(fresh, folder)
     else:
@@ -97,8 +97,8 @@ def _clone(plan: dict[str, Any], folder: str) -> str:
     if status:
         raise StepFailed(f"cloning {plan['mirror']} to {fresh}: {output}", "clone")
     info = os.path.join(fresh, ".git", "info")
-    files.make_folder(info, user)
-    files.write(os.path.join(info, "exclude"), _IGNORED.encode(), 0o644, user)
+    command.as_user(user, lambda: os.makedirs(info, exist_ok=True))
+    command.write_as(user, os.path.join(info, "exclude"), _IGNORED.encode())
     return fresh
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _BIG_FILE = 1 << 20
 _NAMED = 5
+_PATCHES = 20  # the newest ones are kept, as plugfleet's executor keeps them
 _TRIES = 10
 
 
@@ -123,6 +124,9 @@ def _keep(plan: dict[str, Any], head: str, text: bytes) -> str:
         number += 1
         path = os.path.join(folder, f"{name}.{number}.patch")
     files.write(path, text, 0o600)
+    patches = [os.path.join(folder, name) for name in os.listdir(folder)]
+    for old in sorted(patches, key=os.path.getmtime)[:-_PATCHES]:
+        os.unlink(old)
     return path
 
 

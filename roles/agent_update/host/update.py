@@ -56,7 +56,13 @@ def update(plan: dict[str, Any], blobs: dict[str, bytes]) -> Outcome:
         # Asked even where HEAD is right: only its own pull proves that the agent can.
         _have_falcon_pull(plan, outcome)
     elif not before.as_wanted(release["commit"]):
+        kept = _kept_by_executor(agent)
         _ask(plan, proof=False)
+        outcome.warnings += [
+            f"local changes to {', '.join(before.changes[:5])} were kept as {path} and replaced"
+            for path in _kept_by_executor(agent)
+            if path not in kept
+        ]
     if outcome.changed or not before.as_wanted(release["commit"]):
         outcome.changed = True
         outcome.msg = f"the agent took release {release['number']}"
@@ -67,6 +73,15 @@ def update(plan: dict[str, Any], blobs: dict[str, bytes]) -> Outcome:
         outcome.msg += f", {listed} plugin{'' if listed == 1 else 's'} listed"
     _mention_stderr(agent["logs"], started, outcome)
     return outcome
+
+
+def _kept_by_executor(agent: dict[str, Any]) -> list[str]:
+    """The patches that an executor has kept of edited releases."""
+    try:
+        data = json.loads(loopback.get(agent["listen"], "/plugin/status") or "")["data"]
+        return [str(path) for path in data["kept"]]
+    except (ValueError, KeyError, TypeError):
+        return []
 
 
 def _have_falcon_pull(plan: dict[str, Any], outcome: Outcome) -> None:

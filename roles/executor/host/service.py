@@ -93,7 +93,14 @@ def start(plan: dict[str, Any], blobs: dict[str, bytes]) -> Outcome:
     """Start the executor, or restart it where its program, unit or configuration is newer."""
     wanted, agent = plan["executor"], plan["agent"]
     stale = os.path.exists(plan["marker"])
-    if not stale and loopback.get(agent["listen"], "/health", 2) is not None:
+    version = loopback.get(agent["listen"], "/version", 2)
+    if version is not None and not version.startswith("plugfleet-"):
+        raise StepFailed(
+            f"something else answers on {agent['listen']} (/version says {version[:60]!r}): if it "
+            "is an Open-Falcon agent, set agent_config_kind=falcon, else change agent_update_listen",
+            "port-taken",
+        )
+    if not stale and version is not None:
         return Outcome("executor runs")
     if wanted["service"] == "systemd":
         _systemd(plan)

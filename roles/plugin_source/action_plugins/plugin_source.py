@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ if _CHECKOUT not in sys.path:
 from controller.bindings.static import (  # noqa: E402
     BindingsError,
     check_bindings,
+    check_hostgroups,
     parse_bindings,
 )
 from controller.catalog.errors import CatalogError, LintError  # noqa: E402
@@ -26,6 +28,10 @@ from controller.catalog.sources import parse_sources  # noqa: E402
 from controller.catalog.tree import GitTree  # noqa: E402
 
 _OPTIONS = {"sources", "bindings", "folder", "timeout", "rollback_to"}
+
+
+class OptionError(Exception):
+    """An option of the task is of the wrong kind."""
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no types
@@ -47,32 +53,38 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         if unknown:
             return result | {"failed": True, "msg": f"unknown options: {', '.join(unknown)}"}
         try:
-            result |= self._publish(dict(self._task.args))
+            result |= self._publish(dict(self._task.args), (task_vars or {}).get("groups", ()))
         except LintError as error:
             result |= {"failed": True, "msg": str(error), "problems": error.problems}
-        except (CatalogError, BindingsError) as error:
+        except (CatalogError, BindingsError, OptionError) as error:
             result |= {"failed": True, "msg": str(error)}
         return result
 
-    def _publish(self, options: dict[str, Any]) -> dict[str, Any]:
+    def _publish(self, options: dict[str, Any], groups: Iterable[str]) -> dict[str, Any]:
         bindings = parse_bindings(options.get("bindings") or {})
-        folder = Path(options["folder"]).expanduser().absolute()
-        catalog = Catalog(folder)
+        check_hostgroups(bindings, groups)
+        timeout = _number("plugin_source_timeout", options.get("timeout") or 60)
+        rollback_to = int(_number("plugin_source_rollback_to", options.get("rollback_to") or 0))
+        catalog = Catalog(Path(options["folder"]).expanduser().absolute())
         dry_run = bool(self._task.check_mode)
         by = f"{getpass.getuser()} with ansible-playbook"
-        rollback_to = int(options.get("rollback_to") or 0)
+        warnings: list[str] = []
+
+        def approve(tree: GitTree) -> None:
+            warnings.extend(check_bindings(bindings, tree))
+
         if rollback_to:
-            published = catalog.rollback(rollback_to, dry_run=dry_run, by=by)
+            published = catalog.rollback(rollback_to, dry_run=dry_run, by=by, approve=approve)
         else:
             sources = parse_sources(options.get("sources"), base=Path(self._loader.get_basedir()))
-            timeout = float(options.get("timeout") or 60)
-            published = catalog.publish(sources, timeout=timeout, dry_run=dry_run, by=by)
-        warnings = [
+            published = catalog.publish(
+                sources, timeout=timeout, dry_run=dry_run, by=by, approve=approve
+            )
+        warnings += [
             f"{p['path']}: {p['message']} [{p['code']}]"
             for p in published.problems
             if p["severity"] == "warning"
         ]
-        warnings += check_bindings(bindings, GitTree(catalog.repository, published.tree))
         release = published.release
         return {
             "changed": published.changed,
@@ -86,6 +98,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
             "warnings": warnings,
             "diff": _diff(published, release),
         }
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = -1
+    if number < 0:
+        raise OptionError(f"{name} must be a number, 0 or more, not {value!r}")
+    return number
 
 
 def _sentence(published: Published, dry_run: bool) -> str:

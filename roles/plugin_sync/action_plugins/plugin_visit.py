@@ -23,12 +23,12 @@ from agentplugin.plans import resolve  # noqa: E402
 from controller.bindings.static import bindings_of, listed_keys  # noqa: E402
 from controller.catalog.git import Repository  # noqa: E402
 from controller.catalog.tree import GitTree  # noqa: E402
-from roles.plugin_sync.control.connections import HostConnection  # noqa: E402
+from roles.plugin_sync.control.connections import ConnectionRefused, HostConnection  # noqa: E402
 from roles.plugin_sync.control.packs import Packs  # noqa: E402
 from roles.plugin_sync.control.plan import STEPS, Program, Wanted, render_unit  # noqa: E402
 from roles.plugin_sync.control.program import executor_program  # noqa: E402
 from roles.plugin_sync.control.settings import Settings, SettingsError  # noqa: E402
-from roles.plugin_sync.control.visit import Visitor  # noqa: E402
+from roles.plugin_sync.control.visit import Visitor, unexpected  # noqa: E402
 
 _UNIT = Path(_CHECKOUT, "roles/executor/files/plugfleet-executor.service")
 
@@ -92,18 +92,17 @@ class _Batch:
         for name in names:
             try:
                 ready.append((name, *self._prepare(name)))
-            except (AnsibleError, SettingsError, ValueError) as error:
+            except (AnsibleError, SettingsError, ConnectionRefused) as error:
                 results[name] = {"failed": True, "changed": False, "msg": str(error)}
+            except Exception as error:
+                results[name] = unexpected(error)
         with ThreadPoolExecutor(max_workers=max(1, min(workers, len(ready)))) as pool:
             running = [
                 (name, pool.submit(self._visitor.visit, connection, wanted))
                 for name, connection, wanted in ready
             ]
             for name, future in running:
-                try:
-                    results[name] = future.result()
-                except AnsibleError as error:
-                    results[name] = {"failed": True, "changed": False, "msg": str(error)}
+                results[name] = future.result()
         for _, connection, _ in ready:
             connection.close()
         return results

@@ -16,6 +16,10 @@ from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import become_loader, connection_loader
 
 
+class ConnectionRefused(Exception):
+    """A host's variables name a way to it that Ansible does not know."""
+
+
 class HostConnection:
     """A host that commands can be run on; nothing is opened before the first one.
 
@@ -39,6 +43,8 @@ class HostConnection:
             task_uuid=task._uuid,
             ansible_playbook_pid=str(os.getppid()),
         )
+        if self._connection is None:
+            raise ConnectionRefused(f"there is no connection plugin {name!r} (ansible_connection)")
         keywords = task.dump_attrs()
         # The task's timeout and retries are not the connection's; it has options of its own.
         keywords["timeout"] = context.timeout
@@ -69,7 +75,7 @@ class HostConnection:
         method = self._value("ansible_become_method") or task.become_method or "sudo"
         plugin = become_loader.get(method)
         if plugin is None:
-            raise ValueError(f"there is no become plugin {method!r}")
+            raise ConnectionRefused(f"there is no become plugin {method!r} (ansible_become_method)")
         if context.become_pass:
             keywords = dict(keywords, become_pass=context.become_pass)
         self._set_options("become", plugin, keywords)

@@ -165,7 +165,7 @@ class Wanted:
         if seen.head != self.release["commit"]:
             return f"the agent is at {seen.head[:12] or 'nothing'}"
         if seen.changes:
-            return f"{len(seen.changes)} changed files, first {seen.changes[0].split()[-1]}"
+            return "changed on the host: " + ", ".join(_changed(line) for line in seen.changes[:5])
         if not self.is_executor and not self._pulls_from_mirror(seen):
             return "its checkout does not follow the mirror"
         if seen.plugins is None:
@@ -218,6 +218,14 @@ class Wanted:
         }
 
 
+def _changed(line: str) -> str:
+    """A line of git's status (porcelain=v2) for people: "deleted sys/ntp/600_ntp.py"."""
+    if line.startswith("? "):
+        return f"added {line[2:]}"
+    state = line.split(" ", 2)[1]
+    return f"{'deleted' if 'D' in state else 'edited'} {line.split(' ', 8)[-1]}"
+
+
 def render_unit(template: str, settings: Mapping[str, Any]) -> str:
     """The systemd unit of a host's executor."""
     values = {
@@ -251,5 +259,5 @@ def _file(path: str, content: str, present: str | None, *, backup: bool) -> dict
         "seen": "" if seen is None else hashlib.sha256(seen).hexdigest(),
         "differs": content != present,
         "backup": backup,
-        "mode": 0o640 if backup else 0o600,
+        "mode": 0o640,
     }

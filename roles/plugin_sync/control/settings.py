@@ -64,10 +64,17 @@ class Settings:
 
     def _evaluate(self, templar: Any, variables: Mapping[str, Any]) -> dict[str, Any]:
         values = {name: templar.template(variables[name]) for name in self._defaults}
+        empty = sorted(name for name, value in values.items() if value is None)
+        if empty:
+            raise SettingsError(f"{', '.join(empty)}: has no value; give it one or remove the line")
         checked = self._validator.validate(values)
         if checked.error_messages:
             raise SettingsError("; ".join(checked.error_messages))
-        return dict(checked.validated_parameters)
+        settings = dict(checked.validated_parameters)
+        for name in _paths():
+            if not settings[name].startswith("/"):
+                raise SettingsError(f"{name} must be an absolute path, not {settings[name]!r}")
+        return settings
 
 
 def _read_variables(options: Mapping[str, Any], variables: Mapping[str, Any]) -> set[str]:
@@ -106,12 +113,27 @@ def _references(template: str) -> set[str]:
 
 
 @functools.cache
-def _spec() -> dict[str, Any]:
-    options: dict[str, Any] = {}
+def _options() -> dict[str, dict[str, Any]]:
+    options: dict[str, dict[str, Any]] = {}
     for role in VISITED_ROLES:
         text = (_ROLES / role / "meta/argument_specs.yml").read_text()
         spec = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        for name, option in spec["argument_specs"]["main"]["options"].items():
-            # The defaults come from defaults/main.yml, templated for the host.
-            options[name] = {k: v for k, v in option.items() if k in ("type", "choices")}
+        options |= spec["argument_specs"]["main"]["options"]
     return options
+
+
+def _paths() -> list[str]:
+    return [name for name, option in _options().items() if option["type"] == "path"]
+
+
+def _spec() -> dict[str, Any]:
+    """The specs as the validator takes them.
+
+    Without defaults: those come from defaults/main.yml, templated for the host. Paths are the
+    host's: Ansible's own type would expand ~ and $VARIABLES to the control node's.
+    """
+    return {
+        name: {k: v for k, v in option.items() if k == "choices"}
+        | {"type": option["type"].replace("path", "str")}
+        for name, option in _options().items()
+    }

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 
+from controller.catalog.errors import CatalogError
 from roles.plugin_sync.control.connections import HostConnection
 from roles.plugin_sync.control.look import Look, LookError, Seen
 from roles.plugin_sync.control.packs import Packs
@@ -42,8 +44,11 @@ class Visitor:
             return self._visit(connection, wanted)
         except AnsibleConnectionFailure as error:
             return {"unreachable": True, "changed": False, "msg": str(error)}
-        except (PlanRefused, LookError) as error:
+        except (PlanRefused, LookError, CatalogError, AnsibleError) as error:
             return {"failed": True, "changed": False, "msg": str(error)}
+        except Exception as error:
+            # One host's surprise must not hide what was done to the others.
+            return unexpected(error)
 
     def _visit(self, connection: HostConnection, wanted: Wanted) -> dict[str, Any]:
         seen = _look(connection, wanted)
@@ -105,6 +110,17 @@ class Visitor:
             )
         report: dict[str, Any] = json.loads(answer)
         return report
+
+
+def unexpected(error: Exception) -> dict[str, Any]:
+    """The result of a host where something happened that nobody thought of."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return {
+        "failed": True,
+        "changed": False,
+        "msg": f"unexpected {type(error).__name__}: {error} ({where.name}, line {where.lineno}); "
+        "this is a fault of plugfleet's, please report it",
+    }
 
 
 def _look(connection: HostConnection, wanted: Wanted) -> Seen:

@@ -57,6 +57,34 @@ def give_to(path: str, user: str) -> None:
         os.chown(path, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
 
 
+def as_user(user: str, work: Callable[[], object]) -> None:
+    """Do something in a copy of this process that is the user's.
+
+    Below folders that the user owns, a link that it put there would lead root anywhere.
+    """
+    change = become(user)
+    if change is None:
+        work()
+        return
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            change()
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    os.waitpid(pid, 0)
+
+
+def write_as(user: str, path: str, content: bytes) -> None:
+    """Write a file below a folder that the user owns, as that user."""
+    status, output = run(["/bin/sh", "-c", 'umask 022; cat > "$0"', path], user, content)
+    if status:
+        raise StepFailed(f"{path} could not be written: {output}", "write")
+
+
 def output_of(
     command: list[str],
     user: str = "",
@@ -166,6 +194,8 @@ def _environment(user: str, more: dict[str, str] | None) -> dict[str, str]:
         # Looking at a checkout must not get into the way of the agent's own git.
         GIT_OPTIONAL_LOCKS="0",
     )
+    # An ordinary account's PATH, which sudo may leave as it is, has no useradd.
+    environment["PATH"] = environment.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
     environment.update(more or {})
     if user:
         # Root's home is closed to the agent's user, and git stops at a file it may not read.

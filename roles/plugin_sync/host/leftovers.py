@@ -37,7 +37,7 @@ def remove_git_garbage(git_dir: str) -> None:
     """Remove packs and objects that a killed git had begun."""
     objects = os.path.join(git_dir, "objects")
     for folder in [objects, *(os.path.join(objects, name) for name in _names(objects))]:
-        for name in _names(folder):
+        for name in [] if os.path.islink(folder) else _names(folder):
             if name.startswith(("tmp_", ".tmp-")):
                 _remove(os.path.join(folder, name))
 

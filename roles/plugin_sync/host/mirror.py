@@ -30,8 +30,8 @@ def sync(plan: dict[str, Any], blobs: dict[str, bytes]) -> Outcome:
     if kept:
         outcome.warnings.append(f"the damaged mirror was kept as {kept}")
     # Nobody else writes here while we hold the visit's lock: whatever is half done is a leftover.
-    leftovers.remove_git_locks(mirror)
-    leftovers.remove_git_garbage(mirror)
+    command.as_user(user, lambda: leftovers.remove_git_locks(mirror))
+    command.as_user(user, lambda: leftovers.remove_git_garbage(mirror))
     ref = "refs/heads/" + plan["branch"]
     if _head(mirror, user, ref) == commit:
         outcome.msg = f"release {number} is in the mirror"
@@ -49,7 +49,8 @@ def sync(plan: dict[str, Any], blobs: dict[str, bytes]) -> Outcome:
 
 def _make(mirror: str, user: str, branch: str, replace: bool) -> str:
     """Make the mirror where there is none; with `replace`, put the present one aside first."""
-    kept = ""
+    kept, fresh = "", f"{mirror}.plugfleet-new"
+    shutil.rmtree(fresh, ignore_errors=True)
     if replace and os.path.lexists(mirror):
         kept = "{}.damaged-{}".format(mirror, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
         os.rename(mirror, kept)
@@ -57,16 +58,13 @@ def _make(mirror: str, user: str, branch: str, replace: bool) -> str:
         own(mirror, user)
         return kept
     # Complete before it gets its name: half a repository would be taken for a damaged one.
-    fresh = f"{mirror}.plugfleet-new"
-    shutil.rmtree(fresh, ignore_errors=True)
     os.makedirs(fresh)
     command.give_to(fresh, user)
     status, output = command.git(fresh, ["init", "--quiet", "--bare", "--template="], user)
     if status:
         raise StepFailed(_why(fresh, output), "sync")
     # --initial-branch is not known to git before 2.28.
-    with open(os.path.join(fresh, "HEAD"), "w") as head:
-        head.write(f"ref: refs/heads/{branch}\n")
+    _git(fresh, user, ["symbolic-ref", "HEAD", f"refs/heads/{branch}"])
     os.rename(fresh, mirror)
     return kept
 

@@ -12,6 +12,7 @@ from controller.bindings.static import (
     BindingsError,
     bindings_of,
     check_bindings,
+    check_hostgroups,
     listed_keys,
     parse_bindings,
 )
@@ -49,6 +50,12 @@ def test_every_binding_that_names_nothing_is_refused_at_once(tree: FsTree) -> No
 def test_a_directory_without_scripts_is_a_warning(tree: FsTree) -> None:
     (warning,) = check_bindings({"web": ["sys"]}, tree)
     assert "'web'" in warning
+
+
+def test_a_hostgroup_that_is_not_there_is_refused_with_the_nearest_name() -> None:
+    check_hostgroups({"web": []}, ["all", "web"])
+    with pytest.raises(BindingsError, match=r"'webb' \(did you mean 'web'\?\), 'zzz'"):
+        check_hostgroups({"webb": [], "zzz": []}, ["all", "web"])
 
 
 @pytest.mark.parametrize(

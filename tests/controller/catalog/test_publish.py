@@ -106,13 +106,21 @@ def test_sources_are_mounted_side_by_side_and_inside_each_other(
 def test_two_sources_with_the_same_files_are_refused(
     catalog: Catalog, make_source: MakeSource
 ) -> None:
-    with pytest.raises(ComposeError, match="another source already has files there"):
-        catalog.publish(
-            sources(
-                of(make_source("one", "sys/ntp/600_ntp.py")),
-                of(make_source("two", "600_ntp.py"), path="sys/ntp"),
-            )
-        )
+    one = of(make_source("one", "sys/ntp/600_ntp.py"))
+    two = of(make_source("two", "600_ntp.py"), path="sys/ntp")
+    for order in ((one, two), (two, one)):
+        with pytest.raises(ComposeError, match=r"both have 'sys/ntp/600_ntp\.py'"):
+            catalog.publish(sources(*order))
+
+
+def test_a_file_is_not_dropped_for_another_sources_folder(
+    catalog: Catalog, make_source: MakeSource
+) -> None:
+    one = of(make_source("one", "sys"))
+    two = of(make_source("two", "60_two.sh"), path="sys")
+    for order in ((one, two), (two, one)):
+        with pytest.raises(ComposeError, match="both have 'sys"):
+            catalog.publish(sources(*order))
 
 
 def test_a_missing_subdir_is_named(catalog: Catalog, make_source: MakeSource) -> None:
