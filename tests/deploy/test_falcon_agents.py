@@ -342,75 +342,67 @@ def test_a_patch_that_was_kept_is_what_was_edited_byte_for_byte(agents: MakeAgen
     assert script.read_bytes() == edited
 
 
-@pytest.mark.parametrize(
-    "damage", ["detached HEAD", "no upstream", "other remote", "edited file", "no repository"]
-)
 def test_what_would_stop_the_next_pull_is_seen_although_the_release_is_there(
-    agents: MakeAgents, damage: str
+    agents: MakeAgents,
 ) -> None:
     made, falcons = agents()
-    made.deploy("-l", "n1")
-    on(falcons["n1"].host, DAMAGES[damage][0])
-    assert made.deploy("-l", "n1", "--check").states() == {"n1": "changed"}
-    assert made.deploy("-l", "n1").states() == {"n1": "changed"}
-    assert_well(made, falcons["n1"])
-    assert made.deploy("-l", "n1").states() == {"n1": "right"}
+    made.deploy()
+    damages = ("detached HEAD", "no upstream", "other remote", "edited file", "no repository")
+    for name, damage in zip(HOSTS, damages, strict=True):
+        on(falcons[name].host, DAMAGES[damage][0])
+    assert made.deploy("--check").states() == dict.fromkeys(HOSTS, "changed")
+    assert made.deploy().states() == dict.fromkeys(HOSTS, "changed")
+    for name, damage in zip(HOSTS, damages, strict=True):
+        assert_well(made, falcons[name], damage)
+    assert_settled(made)
 
 
-@pytest.mark.parametrize("inside", ["", "rm -r {p}", "mkdir {p}/.git", "echo mine >{p}/60_mine.sh"])
-def test_a_repository_above_the_plugin_folder_is_never_touched(
-    agents: MakeAgents, inside: str
-) -> None:
+def test_a_repository_above_the_plugin_folder_is_never_touched(agents: MakeAgents) -> None:
     made, falcons = agents()
-    falcon = falcons["n1"]
-    on(
-        falcon.host,
-        f"cd {HOME} && runuser -u falcon -- sh -c 'git init -q && echo 1 >mine && git add mine config "
-        "&& git -c user.name=x -c user.email=x commit -qm mine && echo 2 >mine && echo 3 >staged "
-        "&& git add staged'",
-    )
-    on(falcon.host, inside.format(p=PLUGIN) or "true")
-
-    def seen() -> tuple[str, ...]:
-        commands = ("rev-parse HEAD", "ls-files --stage", "diff -- mine", "stash list", "branch -a")
-        return tuple(
-            on(falcon.host, f"cd {HOME} && runuser -u falcon -- git {c}") for c in commands
+    inside = ("true", "rm -r {p}", "mkdir {p}/.git", "echo mine >{p}/60_mine.sh", "touch {p}/.git")
+    for falcon, there in zip(falcons.values(), inside, strict=True):
+        on(
+            falcon.host,
+            f"cd {HOME} && runuser -u falcon -- sh -ec 'git init -q; echo 1 >mine; git add mine "
+            "config; git -c user.name=x -c user.email=x commit -qm mine; echo 2 >mine; "
+            f"echo 3 >staged; git add staged' && {there.format(p=PLUGIN)}",
         )
 
-    before = seen()
-    for state in ("changed", "right"):
-        assert made.deploy("-l", "n1").states() == {"n1": state}
-        assert seen() == before
-    assert_well(made, falcon)
-    assert seen() == before
-    if "60_mine" in inside:
-        assert on(falcon.host, f"cat {PLUGIN}.before-plugfleet-*/60_mine.sh") == "mine"
+    def seen(falcon: Falcon) -> str:
+        commands = ("rev-parse HEAD", "ls-files --stage", "diff -- mine", "stash list", "branch -a")
+        git = f"cd {HOME} && runuser -u falcon -- git "
+        return on(falcon.host, "; ".join(git + command for command in commands))
+
+    before = {name: seen(falcon) for name, falcon in falcons.items()}
+    assert made.deploy().states() == dict.fromkeys(HOSTS, "changed")
+    assert_settled(made)
+    for (name, falcon), there in zip(falcons.items(), inside, strict=True):
+        assert_well(made, falcon, there)
+        assert "+2" in before[name] and seen(falcon) == before[name], there
+    assert on(falcons["n4"].host, f"cat {PLUGIN}.before-plugfleet-*/60_mine.sh") == "mine"
 
 
 def test_ten_updates_at_a_time_do_not_keep_a_deployment_from_its_end(agents: MakeAgents) -> None:
     made, falcons = agents()
-    made.deploy("-l", "n1,n2")
+    made.deploy("-l", "n1")
+    falcon = falcons["n1"]
     ask = "curl --silent http://127.0.0.1:1988/plugin/update >/dev/null &"
     storm = f"while [ -e /tmp/storm ]; do {ask * 10} wait; done"
     for value in (2, 3):
         new_release(made, value)
-        with ThreadPoolExecutor(2) as pool:
-            running = []
-            for name in ("n1", "n2"):
-                on(falcons[name].host, "touch /tmp/storm")
-                running.append(pool.submit(falcons[name].host.exec, storm, timeout=60))
+        on(falcon.host, "touch /tmp/storm")
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(falcon.host.exec, storm, timeout=60)
             try:
-                run = made.run("-l", "n1,n2")
+                run = made.run("-l", "n1")
             finally:
-                for name in ("n1", "n2"):
-                    on(falcons[name].host, "rm /tmp/storm")
-            assert all(one.result().returncode == 0 for one in running)
-        assert set(run.states().values()) == {"changed"}, run.text
-        for name in ("n1", "n2"):
-            assert_well(made, falcons[name])
-            # That another update was quicker is no reason to replace the checkout.
-            assert on(falcons[name].host, f"ls -A {HOME}/agent") == "plugin"
-    assert made.deploy("-l", "n1,n2").states() == {"n1": "right", "n2": "right"}
+                on(falcon.host, "rm /tmp/storm")
+            assert running.result().returncode == 0
+        assert run.states() == {"n1": "changed"}, run.text
+        assert_well(made, falcon)
+        # That another update was quicker is no reason to replace the checkout.
+        assert on(falcon.host, f"ls -A {HOME}/agent") == "plugin"
+    assert made.deploy("-l", "n1").states() == {"n1": "right"}
 
 
 def wrong_config(falcon: Falcon) -> None:
@@ -451,27 +443,23 @@ def without_git(falcon: Falcon) -> None:
     falcon.restart()
 
 
-@pytest.mark.parametrize(
-    ("fault", "says"),
-    [
-        (wrong_config, "there is no /opt/falcon/config/cfg.json; set agent_config_path"),
-        (stopped, "no agent answers on 127.0.0.1:1988"),
-        (other_file, "the agent works with the plugin.dir './other/plugin'"),
-        (
-            other_file_that_works,
-            "the agent said success, but did nothing in /opt/falcon/agent/plugin",
-        ),
-        (without_git, "git is not on the PATH of the agent"),
-    ],
-)
-def test_what_cannot_be_healed_is_named(
-    agents: MakeAgents, fault: Callable[[Falcon], None], says: str
-) -> None:
+FAULTS: dict[Callable[[Falcon], None], str] = {
+    wrong_config: "there is no /opt/falcon/config/cfg.json; set agent_config_path",
+    stopped: "no agent answers on 127.0.0.1:1988",
+    other_file: "the agent works with the plugin.dir './other/plugin'",
+    other_file_that_works: "the agent said success, but did nothing in /opt/falcon/agent/plugin",
+    without_git: "git is not on the PATH of the agent",
+}
+
+
+def test_what_cannot_be_healed_is_named(agents: MakeAgents) -> None:
     made, falcons = agents(agent_config_restart_command="")
-    fault(falcons["n1"])
-    run = made.run("-l", "n1,n2")
-    assert run.states() == {"n1": "failed", "n2": "changed"}
-    assert says in run.of("n1")["msg"]
+    for fault, falcon in zip(FAULTS, falcons.values(), strict=True):
+        fault(falcon)
+    run = made.run()
+    assert run.states() == dict.fromkeys(HOSTS, "failed")
+    for name, says in zip(HOSTS, FAULTS.values(), strict=True):
+        assert says in run.of(name)["msg"]
     assert "Traceback" not in run.text
 
 
