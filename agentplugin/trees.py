@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 
 
-class Tree:
+class Tree(ABC):
     """A plugin tree to look things up in; paths are relative to its top, "." is the top itself."""
 
     __slots__ = ()
 
+    @abstractmethod
     def listdir(self, path: str) -> list[str]:
         """Names in a directory, sorted. Raises OSError where it cannot be read."""
-        raise NotImplementedError
 
+    @abstractmethod
     def isfile(self, path: str) -> bool:
         """Whether a regular file is there, inside the tree, symbolic links followed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def isdir(self, path: str) -> bool:
         """Whether a directory is there, inside the tree, symbolic links followed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, path: str) -> bytes:
         """A file's content. Raises OSError where there is none inside the tree."""
-        raise NotImplementedError
 
 
 class FsTree(Tree):

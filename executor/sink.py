@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from abc import ABC, abstractmethod
 
 from executor.journal import Cursor, Journal
 
@@ -24,7 +25,7 @@ _CHUNK_BYTES = 128 * 1024
 _CHUNK_LINES = 500
 
 
-class Sink:
+class Sink(ABC):
     """Base: cursor, back-off and counters. A subclass sends lines and answers with `_taken` or
     `_not_taken`.
     """
@@ -110,8 +111,9 @@ class Sink:
             "lastDelivery": int(self.last_delivery),
         }
 
+    @abstractmethod
     def _send(self, lines: list[bytes]) -> None:
-        raise NotImplementedError
+        """Send lines; `_taken` or `_not_taken` is called when it is known what came of it."""
 
     def _flush(self) -> None:
         self._timer = None
