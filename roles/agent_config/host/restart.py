@@ -47,10 +47,12 @@ def reload(agent: dict[str, Any], outcome: Outcome) -> None:
         restart(agent)
         outcome.msg += ", agent restarted"
         return
-    raise StepFailed(
-        f"the agent refuses its configuration: /config/reload said {answer.strip()[:300]!r}",
-        "configuration-refused",
-    )
+    said = f"/config/reload said {answer.strip()[:300]!r}"
+    if agent["kind"] == "falcon":
+        # `no privilege` where it does not know its own address; the next restart takes the file.
+        outcome.warnings.append(f"the agent did not take its configuration again: {said}")
+        return
+    raise StepFailed(f"the agent refuses its configuration: {said}", "configuration-refused")
 
 
 def make_up(agent: dict[str, Any], marker: str, outcome: Outcome) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from roles.plugin_sync.host.outcome import Outcome
 
 _GIT_SECONDS = 10  # how long a git at work is waited for; on a tree of this size it takes far less
+_LOOKS = 10
 _EXECUTOR = "plugfleet"
 
 
@@ -84,9 +85,32 @@ def heal(plan: dict[str, Any], outcome: Outcome) -> None:
     clone.finish_interrupted(folder)
     edits.finish_interrupted(folder)
     _remove_stale_locks(folder, plan["user"], outcome)
-    seen = state(plan)
-    if not _is_sound(plan, seen) or not edits.keep_and_undo(plan, folder, seen, outcome):
+    seen, sound = _look_undisturbed(plan, folder)
+    if not sound or not edits.keep_and_undo(plan, folder, seen, outcome):
         clone.replace(plan, outcome)
+
+
+def last_pull(folder: str) -> tuple[int, ...]:
+    """What tells one `git pull` in the folder from the next; () where there was none."""
+    try:
+        found = os.stat(os.path.join(folder, ".git", "FETCH_HEAD"))
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _look_undisturbed(plan: dict[str, Any], folder: str) -> tuple[State, bool]:
+    """The state, and whether the agent's pull works from it, as no pull in its midst shows it."""
+    for _ in range(_LOOKS):
+        before = last_pull(folder)
+        seen = state(plan)
+        sound = _is_sound(plan, seen)
+        if sound and not seen.changes:
+            break
+        if not process.git_runs_in(folder) and last_pull(folder) == before:
+            break
+        wait_for_git(folder)
+    return seen, sound
 
 
 def _is_sound(plan: dict[str, Any], seen: State) -> bool:

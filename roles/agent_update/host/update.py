@@ -43,6 +43,7 @@ _MEANINGS = (
     ),
 )
 _TRIES = 10
+_UNDISTURBED = 3
 
 
 def update(plan: dict[str, Any], blobs: dict[str, bytes]) -> Outcome:
@@ -106,6 +107,7 @@ def _have_falcon_pull(plan: dict[str, Any], outcome: Outcome) -> None:
 def _pull(plan: dict[str, Any]) -> StepFailed | None:
     """Ask the agent; returns what is wrong once nobody else's update can be the reason."""
     problem: StepFailed | None = None
+    undisturbed = 0
     for attempt in range(_TRIES):
         try:
             _ask(plan, proof=True)
@@ -115,10 +117,14 @@ def _pull(plan: dict[str, Any]) -> StepFailed | None:
         if problem.code not in ("git-failed", "wrong-head", "not-clean"):
             break
         # The agent locks nothing: of several updates at a time only one succeeds (measured).
-        others = process.git_runs_in(clone.place(plan))
-        if attempt and not others:
-            break
-        time.sleep(0.1 * (attempt + 1) if others else 0.1)
+        if process.git_runs_in(clone.place(plan)):
+            if checkout.state(plan).as_wanted(plan["release"]["commit"]):
+                return None  # one that somebody else asked for: the agent's own all the same
+        else:
+            undisturbed += 1
+            if undisturbed == _UNDISTURBED:
+                break
+        time.sleep(0.1 * (attempt + 1))
     return problem
 
 
@@ -129,10 +135,10 @@ def _ask(plan: dict[str, Any], *, proof: bool) -> None:
         proof: a git pull is expected, which leaves its FETCH_HEAD in the folder where it was run.
     """
     agent = plan["agent"]
-    fetched = os.path.join(clone.place(plan), ".git", "FETCH_HEAD")
-    before = _identity(fetched)
+    folder = clone.place(plan)
+    before = checkout.last_pull(folder)
     _trigger(plan)
-    if proof and _identity(fetched) == before:
+    if proof and checkout.last_pull(folder) == before:
         raise StepFailed(
             "the agent said success, but did nothing in {}: {}".format(
                 agent["dir"], _other_dir("", agent)
@@ -140,14 +146,6 @@ def _ask(plan: dict[str, Any], *, proof: bool) -> None:
             "elsewhere",
         )
     _check_checkout(plan)
-
-
-def _identity(path: str) -> tuple[int, ...]:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return ()
-    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _trigger(plan: dict[str, Any]) -> None:
