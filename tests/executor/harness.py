@@ -112,8 +112,13 @@ class Host:
 
     def close(self) -> None:
         if self.process is not None and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait(10)
+            # It ends its plugins, which a kill would leave running.
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(10)
 
     def get(self, path: str, data: bytes | None = None, timeout: float = 30) -> str:
         return self.answer(path, data, timeout)[1]

@@ -130,7 +130,8 @@ def test_sigterm_comes_first_so_a_plugin_can_clean_up(host: Host) -> None:
 
 def test_a_background_child_that_holds_stdout_costs_no_data(host: Host) -> None:
     pid_file = host.root / "pid"
-    host.script("app/60_fork.sh", f"sleep 300 &\necho $! > {pid_file}\n" + prints())
+    # It waits until the child has become `sleep`: before that it has the script's own name.
+    host.script("app/60_fork.sh", f"sleep 300 &\necho $! > {pid_file}\nsleep 0.2\n" + prints())
     host.bind("app")
     host.start()
     entry = host.wait_state("app/60_fork.sh", "ok", seconds=5)
