@@ -55,7 +55,6 @@ class HostConnection:
         self._set_options("connection", self._connection, keywords)
         self._set_options("shell", self._connection._shell, keywords)
         self._executable = context.executable or "/bin/sh"
-        self._sees_own_host = self._connection.transport == "local"
 
     def _value(self, name: str) -> Any:
         if self._variables.get(name) is None:
@@ -95,9 +94,6 @@ class HostConnection:
         plugin = self._connection.become
         if plugin and not self._is_same_user(plugin):
             command = plugin.build_become_command(command, self._connection._shell)
-        if self._sees_own_host:
-            # As Ansible does: the local connection runs what it is given in a shell of its own.
-            self._connection.cwd = None
         # The login shell of the account may be anything; this one is known.
         status, output, errors = self._connection.exec_command(
             f"{self._executable} -c {shlex.quote(command)}", in_data=data, sudoable=True
