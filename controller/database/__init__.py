@@ -1,0 +1,1 @@
+"""The controller's database: SQLite in one file (WAL), or PostgreSQL."""

@@ -1,0 +1,117 @@
+"""Opening the database, and sessions that either read or write.
+
+SQLite has one writer at a time. A transaction that reads first and writes later fails at once when
+another wrote in between (SQLITE_BUSY_SNAPSHOT, no timeout helps), so a writing session takes the
+write lock when it begins (sqlite.org/lang_transaction.html).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+from controller.errors import Unavailable
+
+_BUSY_TIMEOUT = 15_000  # milliseconds
+
+
+class Database:
+    """The database of one controller.
+
+    Args:
+        url: an SQLAlchemy URL of SQLite or PostgreSQL.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 20) -> None:
+        self.engine = _open(url, pool_size)
+        self._read = sessionmaker(self.engine, expire_on_commit=False)
+        self._write = sessionmaker(
+            self.engine.execution_options(plugfleet_write=True), expire_on_commit=False
+        )
+
+    @property
+    def is_postgresql(self) -> bool:
+        """Whether several controllers can share it."""
+        return self.engine.dialect.name == "postgresql"
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session that sees one state of the database and changes nothing.
+
+        Raises:
+            Unavailable: the database cannot be reached.
+        """
+        with _told(), self._read() as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A transaction: committed when the block ends, rolled back when it raises.
+
+        Raises:
+            Unavailable: the database cannot be reached, is locked, or is full; nothing was changed.
+        """
+        with _told(), self._write() as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def _open(url: str, pool_size: int) -> Engine:
+    if url.startswith("sqlite"):
+        engine = create_engine(
+            url,
+            connect_args={"check_same_thread": False, "timeout": _BUSY_TIMEOUT / 1000},
+            pool_size=pool_size,
+            max_overflow=pool_size,
+        )
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    return create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=True,
+        pool_timeout=10,
+        connect_args={"connect_timeout": 5, "application_name": "plugfleet"},
+    )
+
+
+def _prepare_sqlite(connection: Any, _: object) -> None:
+    # Python's own transaction control begins none before a SELECT; SQLAlchemy's "begin" does.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")  # no row is lost by a power cut
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("plugfleet_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Say what the database's trouble means to a caller."""
+    try:
+        yield
+    except OperationalError as error:
+        raise Unavailable(
+            f"the database does not answer: {str(error.orig).strip().splitlines()[0]}",
+            hint="nothing was changed; try again",
+        ) from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise Unavailable("the connection to the database broke", hint="try again") from error
+        raise

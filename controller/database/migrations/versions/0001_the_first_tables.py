@@ -1,0 +1,397 @@
+"""The first tables"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+from controller.database.base import Json, JsonOrNull, UtcDateTime
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "audit_log",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("at", UtcDateTime, nullable=False),
+        sa.Column("actor", sa.String(length=100), nullable=False),
+        sa.Column("action", sa.String(length=50), nullable=False),
+        sa.Column("kind", sa.String(length=30), nullable=False),
+        sa.Column("name", sa.String(length=253), nullable=False),
+        sa.Column("before", JsonOrNull, nullable=True),
+        sa.Column("after", JsonOrNull, nullable=True),
+        sa.Column("request_id", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_log")),
+    )
+    with op.batch_alter_table("audit_log", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_audit_log_actor_id"), ["actor", "id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_audit_log_kind_name_id"), ["kind", "name", "id"], unique=False
+        )
+
+    op.create_table(
+        "controllers",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=300), nullable=False),
+        sa.Column("started", UtcDateTime, nullable=False),
+        sa.Column("ended", UtcDateTime, nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_controllers")),
+    )
+    op.create_table(
+        "counters",
+        sa.Column("name", sa.String(length=32), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_counters")),
+    )
+    op.create_table(
+        "hostgroups",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=100), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("rule", sa.Text(), nullable=False),
+        sa.Column("variables", Json, nullable=False),
+        sa.Column("secrets", sa.Text(), nullable=False),
+        sa.Column("created", UtcDateTime, nullable=False),
+        sa.Column("updated", UtcDateTime, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_hostgroups")),
+        sa.UniqueConstraint("name", name=op.f("uq_hostgroups_name")),
+    )
+    op.create_table(
+        "hosts",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=253), nullable=False),
+        sa.Column("address", sa.String(length=253), nullable=False),
+        sa.Column("agent_kind", sa.String(length=16), nullable=False),
+        sa.Column("variables", Json, nullable=False),
+        sa.Column("secrets", sa.Text(), nullable=False),
+        sa.Column("labels", Json, nullable=False),
+        sa.Column("last_heartbeat", UtcDateTime, nullable=True),
+        sa.Column("reported_release", sa.Integer(), nullable=True),
+        sa.Column("reported_commit", sa.String(length=40), nullable=False),
+        sa.Column("reported_plan", sa.String(length=64), nullable=False),
+        sa.Column("wanted_release", sa.Integer(), nullable=True),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("state_since", UtcDateTime, nullable=False),
+        sa.Column("last_error", sa.Text(), nullable=False),
+        sa.Column("created", UtcDateTime, nullable=False),
+        sa.Column("updated", UtcDateTime, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_hosts")),
+        sa.UniqueConstraint("name", name=op.f("uq_hosts_name")),
+    )
+    with op.batch_alter_table("hosts", schema=None) as batch_op:
+        batch_op.create_index(
+            batch_op.f("ix_hosts_last_heartbeat_id"), ["last_heartbeat", "id"], unique=False
+        )
+        batch_op.create_index(batch_op.f("ix_hosts_state_id"), ["state", "id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_hosts_state_since_id"), ["state_since", "id"], unique=False
+        )
+
+    op.create_table(
+        "releases",
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("commit", sa.String(length=40), nullable=False),
+        sa.Column("tree", sa.String(length=40), nullable=False),
+        sa.Column("sources", Json, nullable=False),
+        sa.Column("problems", Json, nullable=False),
+        sa.Column("changes", Json, nullable=False),
+        sa.Column("rollback_to", sa.Integer(), nullable=True),
+        sa.Column("by", sa.String(length=200), nullable=False),
+        sa.Column("created", UtcDateTime, nullable=False),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_releases")),
+        sa.UniqueConstraint("commit", name=op.f("uq_releases_commit")),
+    )
+    op.create_table(
+        "sources",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=100), nullable=False),
+        sa.Column("path", sa.String(length=500), nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("ref", sa.String(length=250), nullable=False),
+        sa.Column("subdir", sa.String(length=500), nullable=False),
+        sa.Column("credentials", sa.Text(), nullable=False),
+        sa.Column("created", UtcDateTime, nullable=False),
+        sa.Column("updated", UtcDateTime, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sources")),
+        sa.UniqueConstraint("name", name=op.f("uq_sources_name")),
+        sa.UniqueConstraint("path", name=op.f("uq_sources_path")),
+    )
+    op.create_table(
+        "tokens",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=100), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("scope", sa.String(length=16), nullable=False),
+        sa.Column("hostgroups", JsonOrNull, nullable=True),
+        sa.Column("expires", UtcDateTime, nullable=True),
+        sa.Column("revoked", UtcDateTime, nullable=True),
+        sa.Column("last_used", UtcDateTime, nullable=True),
+        sa.Column("created", UtcDateTime, nullable=False),
+        sa.Column("created_by", sa.String(length=100), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tokens")),
+        sa.UniqueConstraint("digest", name=op.f("uq_tokens_digest")),
+        sa.UniqueConstraint("name", name=op.f("uq_tokens_name")),
+    )
+    op.create_table(
+        "bindings",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("hostgroup_id", sa.Integer(), nullable=False),
+        sa.Column("plugin", sa.String(length=1000), nullable=False),
+        sa.Column("config", JsonOrNull, nullable=True),
+        sa.Column("secrets", sa.Text(), nullable=False),
+        sa.Column("created", UtcDateTime, nullable=False),
+        sa.Column("updated", UtcDateTime, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["hostgroup_id"],
+            ["hostgroups.id"],
+            name=op.f("fk_bindings_hostgroup_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_bindings")),
+    )
+    with op.batch_alter_table("bindings", schema=None) as batch_op:
+        batch_op.create_index(
+            batch_op.f("ix_bindings_hostgroup_id"), ["hostgroup_id"], unique=False
+        )
+        batch_op.create_index(batch_op.f("ix_bindings_plugin"), ["plugin"], unique=False)
+
+    op.create_table(
+        "deployments",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("status", sa.String(length=16), nullable=False),
+        sa.Column("release", sa.Integer(), nullable=False),
+        sa.Column("check", sa.Boolean(), nullable=False),
+        sa.Column("request", Json, nullable=False),
+        sa.Column("by", sa.String(length=100), nullable=False),
+        sa.Column("retry_of", sa.Integer(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("claimed_by", sa.Integer(), nullable=True),
+        sa.Column("cancel_requested_by", sa.String(length=100), nullable=False),
+        sa.Column("created", UtcDateTime, nullable=False),
+        sa.Column("started", UtcDateTime, nullable=True),
+        sa.Column("ended", UtcDateTime, nullable=True),
+        sa.ForeignKeyConstraint(
+            ["claimed_by"], ["controllers.id"], name=op.f("fk_deployments_claimed_by")
+        ),
+        sa.ForeignKeyConstraint(
+            ["retry_of"], ["deployments.id"], name=op.f("fk_deployments_retry_of")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_deployments")),
+    )
+    with op.batch_alter_table("deployments", schema=None) as batch_op:
+        batch_op.create_index(
+            batch_op.f("ix_deployments_status_id"), ["status", "id"], unique=False
+        )
+
+    op.create_table(
+        "idempotent_answers",
+        sa.Column("token_id", sa.Integer(), nullable=False),
+        sa.Column("key", sa.String(length=200), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("status", sa.Integer(), nullable=False),
+        sa.Column("body", Json, nullable=False),
+        sa.Column("location", sa.String(length=300), nullable=False),
+        sa.Column("created", UtcDateTime, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["token_id"],
+            ["tokens.id"],
+            name=op.f("fk_idempotent_answers_token_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("token_id", "key", name=op.f("pk_idempotent_answers")),
+    )
+    with op.batch_alter_table("idempotent_answers", schema=None) as batch_op:
+        batch_op.create_index(
+            batch_op.f("ix_idempotent_answers_created"), ["created"], unique=False
+        )
+
+    op.create_table(
+        "memberships",
+        sa.Column("hostgroup_id", sa.Integer(), nullable=False),
+        sa.Column("host_id", sa.Integer(), nullable=False),
+        sa.Column("by_name", sa.Boolean(), nullable=False),
+        sa.Column("by_rule", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["host_id"], ["hosts.id"], name=op.f("fk_memberships_host_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["hostgroup_id"],
+            ["hostgroups.id"],
+            name=op.f("fk_memberships_hostgroup_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("hostgroup_id", "host_id", name=op.f("pk_memberships")),
+    )
+    with op.batch_alter_table("memberships", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_memberships_host_id"), ["host_id"], unique=False)
+
+    op.create_table(
+        "host_locks",
+        sa.Column("host_id", sa.Integer(), nullable=False),
+        sa.Column("deployment_id", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["deployment_id"],
+            ["deployments.id"],
+            name=op.f("fk_host_locks_deployment_id"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["host_id"], ["hosts.id"], name=op.f("fk_host_locks_host_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("host_id", name=op.f("pk_host_locks")),
+    )
+    with op.batch_alter_table("host_locks", schema=None) as batch_op:
+        batch_op.create_index(
+            batch_op.f("ix_host_locks_deployment_id"), ["deployment_id"], unique=False
+        )
+
+    op.create_table(
+        "host_results",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("deployment_id", sa.Integer(), nullable=False),
+        sa.Column("host", sa.String(length=253), nullable=False),
+        sa.Column("host_id", sa.Integer(), nullable=True),
+        sa.Column("wave", sa.Integer(), nullable=False),
+        sa.Column("status", sa.String(length=16), nullable=False),
+        sa.Column("plan", sa.String(length=64), nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("warnings", Json, nullable=False),
+        sa.Column("steps", Json, nullable=False),
+        sa.Column("diff", Json, nullable=False),
+        sa.Column("ended", UtcDateTime, nullable=True),
+        sa.ForeignKeyConstraint(
+            ["deployment_id"],
+            ["deployments.id"],
+            name=op.f("fk_host_results_deployment_id"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["host_id"], ["hosts.id"], name=op.f("fk_host_results_host_id"), ondelete="SET NULL"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_host_results")),
+        sa.UniqueConstraint(
+            "deployment_id", "host", name=op.f("uq_host_results_deployment_id_host")
+        ),
+    )
+    with op.batch_alter_table("host_results", schema=None) as batch_op:
+        batch_op.create_index(
+            batch_op.f("ix_host_results_deployment_id_status_id"),
+            ["deployment_id", "status", "id"],
+            unique=False,
+        )
+        batch_op.create_index(batch_op.f("ix_host_results_host"), ["host"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_host_results_host_id_id"), ["host_id", "id"], unique=False
+        )
+
+    op.create_table(
+        "run_events",
+        sa.Column(
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
+        ),
+        sa.Column("deployment_id", sa.Integer(), nullable=False),
+        sa.Column("wave", sa.Integer(), nullable=False),
+        sa.Column("counter", sa.Integer(), nullable=False),
+        sa.Column("at", UtcDateTime, nullable=False),
+        sa.Column("kind", sa.String(length=50), nullable=False),
+        sa.Column("host", sa.String(length=253), nullable=False),
+        sa.Column("data", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["deployment_id"],
+            ["deployments.id"],
+            name=op.f("fk_run_events_deployment_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_run_events")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("run_events", schema=None) as batch_op:
+        batch_op.create_index(
+            batch_op.f("ix_run_events_deployment_id_id"), ["deployment_id", "id"], unique=False
+        )
+
+    op.create_table(
+        "waves",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("deployment_id", sa.Integer(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("status", sa.String(length=16), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("pid", sa.Integer(), nullable=True),
+        sa.Column("exit_status", sa.Integer(), nullable=True),
+        sa.Column("started", UtcDateTime, nullable=True),
+        sa.Column("ended", UtcDateTime, nullable=True),
+        sa.ForeignKeyConstraint(
+            ["deployment_id"],
+            ["deployments.id"],
+            name=op.f("fk_waves_deployment_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_waves")),
+        sa.UniqueConstraint("deployment_id", "number", name=op.f("uq_waves_deployment_id_number")),
+    )
+    counters = sa.table("counters", sa.column("name"), sa.column("number"))
+    op.bulk_insert(counters, [{"name": name, "number": 1} for name in ("plans", "states")])
+
+
+def downgrade() -> None:
+    op.drop_table("waves")
+    with op.batch_alter_table("run_events", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_run_events_deployment_id_id"))
+
+    op.drop_table("run_events")
+    with op.batch_alter_table("host_results", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_host_results_host_id_id"))
+        batch_op.drop_index(batch_op.f("ix_host_results_host"))
+        batch_op.drop_index(batch_op.f("ix_host_results_deployment_id_status_id"))
+
+    op.drop_table("host_results")
+    with op.batch_alter_table("host_locks", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_host_locks_deployment_id"))
+
+    op.drop_table("host_locks")
+    with op.batch_alter_table("memberships", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_memberships_host_id"))
+
+    op.drop_table("memberships")
+    with op.batch_alter_table("idempotent_answers", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_idempotent_answers_created"))
+
+    op.drop_table("idempotent_answers")
+    with op.batch_alter_table("deployments", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_deployments_status_id"))
+
+    op.drop_table("deployments")
+    with op.batch_alter_table("bindings", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_bindings_plugin"))
+        batch_op.drop_index(batch_op.f("ix_bindings_hostgroup_id"))
+
+    op.drop_table("bindings")
+    op.drop_table("tokens")
+    op.drop_table("sources")
+    op.drop_table("releases")
+    with op.batch_alter_table("hosts", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_hosts_state_since_id"))
+        batch_op.drop_index(batch_op.f("ix_hosts_state_id"))
+        batch_op.drop_index(batch_op.f("ix_hosts_last_heartbeat_id"))
+
+    op.drop_table("hosts")
+    op.drop_table("hostgroups")
+    op.drop_table("counters")
+    op.drop_table("controllers")
+    with op.batch_alter_table("audit_log", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_audit_log_kind_name_id"))
+        batch_op.drop_index(batch_op.f("ix_audit_log_actor_id"))
+
+    op.drop_table("audit_log")

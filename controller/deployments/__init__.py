@@ -1,0 +1,1 @@
+"""Deployments: moving hosts to their plan, wave by wave, each wave one run of ansible-playbook."""

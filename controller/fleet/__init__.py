@@ -1,0 +1,1 @@
+"""Hosts and hostgroups: who there is, and who belongs where."""

@@ -1,0 +1,1 @@
+"""Running the controller: health, metrics, logs, keys."""

@@ -1,0 +1,1 @@
+"""The HTTP edge: what all API routes share."""

@@ -1,0 +1,92 @@
+"""What routes declare that they need: the database, the caller, the vault, the settings.
+
+A route's session is a transaction that is committed before the answer is sent (`scope="function"`):
+an answer of 2xx means that the rows are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy.orm import Session
+
+from controller.auth import service as auth
+from controller.auth.models import Scope
+from controller.auth.principal import Principal
+from controller.auth.vault import Vault
+from controller.catalog.publish import Catalog
+from controller.database.engine import Database
+from controller.errors import Unauthorized
+from controller.settings import Settings
+
+bearer = HTTPBearer(auto_error=False, description="A token of `plugfleet token create`.")
+
+
+@dataclass(frozen=True)
+class Context:
+    """What one controller process has open; `app.state.context`."""
+
+    settings: Settings
+    database: Database
+    vault: Vault
+    catalog: Catalog
+
+
+def context(request: Request) -> Context:
+    """The process's open things."""
+    found: Context = request.app.state.context
+    return found
+
+
+Open = Annotated[Context, Depends(context)]
+
+
+def caller(
+    request: Request,
+    opened: Open,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+) -> Principal:
+    """Who asks.
+
+    Raises:
+        Unauthorized: no token, or not a valid one.
+    """
+    if credentials is None:
+        raise Unauthorized("this needs a token", hint="send it as `Authorization: Bearer pf_...`")
+    with opened.database.read() as session:
+        principal, stale = auth.check(session, credentials.credentials, request.state.request_id)
+    if stale and principal.token_id is not None:
+        with opened.database.write() as session:
+            auth.note_use(session, principal.token_id)
+    return principal
+
+
+def _at_least(scope: Scope) -> Callable[[Principal], Principal]:
+    def check(principal: Annotated[Principal, Depends(caller)]) -> Principal:
+        principal.need(scope)
+        return principal
+
+    return check
+
+
+Viewer = Annotated[Principal, Depends(_at_least(Scope.VIEWER))]
+Operator = Annotated[Principal, Depends(_at_least(Scope.OPERATOR))]
+Admin = Annotated[Principal, Depends(_at_least(Scope.ADMIN))]
+
+
+def _reading(opened: Open) -> Iterator[Session]:
+    with opened.database.read() as session:
+        yield session
+
+
+def _writing(opened: Open) -> Iterator[Session]:
+    with opened.database.write() as session:
+        yield session
+
+
+Reading = Annotated[Session, Depends(_reading, scope="function")]
+Writing = Annotated[Session, Depends(_writing, scope="function")]

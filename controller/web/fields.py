@@ -1,0 +1,104 @@
+"""The kinds of values that requests hold, each with its limits, defined once."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+# Host and hostgroup names become Ansible's inventory names, file names and git trailers, so they
+# are kept to what is harmless in each.
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
+_RESERVED = {"all", "ungrouped"}  # Ansible's own groups
+_VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+_MOST_JSON = 65_536  # bytes
+
+
+def _one_line(value: str) -> str:
+    """Refuse control and direction characters, which let one text look like another."""
+    if any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in value):
+        raise ValueError("must not hold control, formatting or line-break characters")
+    return value
+
+
+def _text(value: str) -> str:
+    if any(
+        unicodedata.category(char) in ("Cc", "Cf", "Cs") and char not in "\n\t" for char in value
+    ):
+        raise ValueError("must not hold control or formatting characters")
+    return value
+
+
+def _no_dots_alone(value: str) -> str:
+    if ".." in value:
+        raise ValueError("must not hold '..'")
+    return value
+
+
+def _not_reserved(value: str) -> str:
+    if value.lower() in _RESERVED or value.startswith("pf_"):
+        raise ValueError("is a name of Ansible's or plugfleet's own; take another")
+    return value
+
+
+def _variables(value: dict[str, Any]) -> dict[str, Any]:
+    for name in value:
+        if not _VARIABLE.match(name) or len(name) > 200:
+            raise ValueError(f"{name[:50]!r} is not a variable name")
+    if len(json.dumps(value)) > _MOST_JSON:
+        raise ValueError(f"is more than {_MOST_JSON} bytes of JSON")
+    return value
+
+
+def _labels(value: dict[str, str]) -> dict[str, str]:
+    for key, label in value.items():
+        if not re.match(r"^[A-Za-z0-9][A-Za-z0-9_.\-/]{0,99}$", key):
+            raise ValueError(f"{key[:50]!r} is not a label name (letters, digits, _ . - /)")
+        if not re.match(r"^[A-Za-z0-9_.\-/:@+]{0,200}$", label):
+            raise ValueError(f"label {key}: {label[:50]!r} may hold letters, digits and _.-/:@+")
+    return value
+
+
+HostName = Annotated[
+    str,
+    StringConstraints(pattern=NAME_PATTERN, max_length=253),
+    AfterValidator(_no_dots_alone),
+    AfterValidator(_not_reserved),
+    Field(description="Name of a host.", examples=["web1.example.com"]),
+]
+HostgroupName = Annotated[
+    str,
+    StringConstraints(pattern=NAME_PATTERN, max_length=100),
+    AfterValidator(_no_dots_alone),
+    AfterValidator(_not_reserved),
+    Field(description="Name of a hostgroup.", examples=["web"]),
+]
+# What a binding or a token may name: also Ansible's own group of all hosts.
+AnyHostgroup = Annotated[
+    str,
+    StringConstraints(pattern=NAME_PATTERN, max_length=100),
+    Field(description="Name of a hostgroup, or `all`.", examples=["web", "all"]),
+]
+Name = Annotated[
+    str,
+    StringConstraints(pattern=NAME_PATTERN, max_length=100),
+    AfterValidator(_no_dots_alone),
+    Field(description="A name: letters, digits, _ . and -."),
+]
+Line = Annotated[str, StringConstraints(max_length=1000), AfterValidator(_one_line)]
+Text = Annotated[str, StringConstraints(max_length=10_000), AfterValidator(_text)]
+Variables = Annotated[
+    dict[str, Any],
+    AfterValidator(_variables),
+    Field(description="Ansible variables.", examples=[{"ansible_user": "deploy"}]),
+]
+Labels = Annotated[
+    dict[str, str],
+    AfterValidator(_labels),
+    Field(
+        description="Labels, which label rules look at.", examples=[{"idc": "bj", "role": "web"}]
+    ),
+]

@@ -1,0 +1,118 @@
+"""Lists by page: keyset cursors, so that a page costs the same however deep it is, and rows that
+come or go meanwhile neither repeat nor hide others."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Generic, TypeVar
+
+from fastapi import Query
+from pydantic import BaseModel, Field
+from sqlalchemy import ColumnElement, Select, and_, or_
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from controller.errors import Invalid
+
+Item = TypeVar("Item")
+Column = InstrumentedAttribute[Any]
+
+Limit = Annotated[int, Query(ge=1, le=500, description="Most entries of a page.")]
+Cursor = Annotated[
+    str, Query(max_length=2000, description="`next` of the page before; empty for the first page.")
+]
+
+
+class Page(BaseModel, Generic[Item]):
+    """One page of a list."""
+
+    items: list[Item]
+    next: Annotated[
+        str | None, Field(description="Cursor of the page that follows; null on the last one.")
+    ] = None
+
+
+def fetch_page(
+    session: Session,
+    query: Select[Any],
+    *,
+    sort: str,
+    columns: Mapping[str, Column],
+    key: Column,
+    limit: int,
+    cursor: str,
+) -> tuple[Sequence[Any], str | None]:
+    """One page of a query's rows.
+
+    Args:
+        sort: a name of `columns`, with `-` before it for descending.
+        columns: what may be sorted by.
+        key: a unique column that settles ties.
+        cursor: of the page before.
+
+    Returns:
+        The rows, and the next page's cursor or None.
+
+    Raises:
+        Invalid: the sort is not known, or the cursor is not one of this list and sort.
+    """
+    name = sort.removeprefix("-")
+    if name not in columns:
+        raise Invalid(
+            f"cannot sort by {name[:50]!r}; known are {', '.join(sorted(columns))}",
+            fields=[{"field": "query.sort", "message": "unknown"}],
+        )
+    column, descending = columns[name], sort.startswith("-")
+    if cursor:
+        value, last = _decode(cursor, sort)
+        query = query.where(_after(column, key, value, last, descending))
+    order = (
+        (column.desc().nulls_last(), key.desc())
+        if descending
+        else (column.asc().nulls_last(), key.asc())
+    )
+    rows = session.scalars(query.order_by(*order).limit(limit + 1)).unique().all()
+    if len(rows) <= limit:
+        return rows, None
+    rows = rows[:limit]
+    return rows, _encode(sort, getattr(rows[-1], column.key), getattr(rows[-1], key.key))
+
+
+def _after(
+    column: Column, key: Column, value: Any, last: int, descending: bool
+) -> ColumnElement[bool]:
+    """The rows after (value, last); empty values stand at the end in either direction."""
+    later_key = key < last if descending else key > last
+    if value is None:
+        return and_(column.is_(None), later_key)
+    later = column < value if descending else column > value
+    tied = and_(column == value, later_key)
+    if column.expression.nullable:
+        return or_(later, tied, column.is_(None))
+    return or_(later, tied)
+
+
+def _encode(sort: str, value: Any, last: int) -> str:
+    shown = {"t": value.isoformat()} if isinstance(value, datetime) else value
+    return base64.urlsafe_b64encode(json.dumps([sort, shown, last]).encode()).decode()
+
+
+def _decode(cursor: str, sort: str) -> tuple[Any, int]:
+    try:
+        made_for, value, last = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        if isinstance(value, dict):
+            value = datetime.fromisoformat(value["t"])
+        if made_for != sort or not isinstance(last, int) or abs(last) > 2**62:
+            raise ValueError
+        if not isinstance(value, str | int | float | datetime | None):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, binascii.Error, RecursionError):
+        raise Invalid(
+            "the cursor is not one of this list in this order",
+            hint="begin again without a cursor",
+            fields=[{"field": "query.cursor", "message": "not valid"}],
+        ) from None
+    return value, last

@@ -1,0 +1,128 @@
+"""The one error shape: a problem as of RFC 9457, for our own errors and the framework's alike."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from controller.catalog.errors import CatalogError, LintError
+from controller.errors import Invalid, PlugfleetError
+
+MEDIA_TYPE = "application/problem+json"
+log = structlog.get_logger(__name__)
+
+
+class FieldProblem(BaseModel):
+    """One field of the request that was refused."""
+
+    field: Annotated[str, Field(description="Where it is, e.g. `body.name`.")]
+    message: Annotated[str, Field(description="What is wrong with it.")]
+
+
+class Problem(BaseModel):
+    """What every error is answered with (RFC 9457)."""
+
+    type: Annotated[str, Field(description="`urn:plugfleet:problem:` and the code.")]
+    title: Annotated[str, Field(description="The kind of error; the same for each of a kind.")]
+    status: Annotated[int, Field(description="The HTTP status.")]
+    code: Annotated[str, Field(description="The kind of error, for programs.")]
+    detail: Annotated[str, Field(description="What was wrong with this request.")]
+    hint: Annotated[str, Field(description="What to do about it; may be empty.")] = ""
+    fields: Annotated[list[FieldProblem], Field(description="The fields that were refused.")] = []
+    request_id: Annotated[str, Field(description="As in the log and the X-Request-ID header.")] = ""
+
+
+def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route: the problems that it may answer."""
+    schema = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": schema}
+        for status in sorted(statuses)
+    }
+
+
+def problem_response(request: Request, error: PlugfleetError) -> Response:
+    """The answer that an error becomes."""
+    problem = Problem(
+        type=f"urn:plugfleet:problem:{error.code}",
+        title=error.title,
+        status=error.status,
+        code=error.code,
+        detail=error.message,
+        hint=error.hint,
+        fields=[FieldProblem(**field) for field in error.fields],
+        request_id=getattr(request.state, "request_id", ""),
+    )
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
+    if error.status == 503:
+        headers["Retry-After"] = "5"
+    return JSONResponse(
+        problem.model_dump(), status_code=error.status, media_type=MEDIA_TYPE, headers=headers
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Let every error of an application be answered in the one shape."""
+    app.add_exception_handler(PlugfleetError, _ours)
+    app.add_exception_handler(CatalogError, _catalog)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _ours(request: Request, error: Exception) -> Response:
+    assert isinstance(error, PlugfleetError)
+    if error.status >= 500:
+        log.error("request failed", error=str(error))
+    return problem_response(request, error)
+
+
+async def _catalog(request: Request, error: Exception) -> Response:
+    fields = []
+    if isinstance(error, LintError):
+        fields = [
+            {"field": p["path"], "message": f"{p['message']} [{p['code']}]"}
+            for p in error.problems
+            if p["severity"] == "error"
+        ]
+    return problem_response(request, Invalid(str(error), fields=fields))
+
+
+async def _validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    fields = [
+        {"field": ".".join(str(part) for part in e["loc"]), "message": e["msg"]}
+        for e in error.errors()
+    ]
+    detail = "; ".join(f"{field['field']}: {field['message']}" for field in fields[:5])
+    return problem_response(request, Invalid(detail, fields=fields))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    """What the framework refuses by itself: no such route, a method that it does not have."""
+    assert isinstance(error, HTTPException)
+    phrase = HTTPStatus(error.status_code).phrase
+    problem = PlugfleetError(str(error.detail))
+    problem.status, problem.title = error.status_code, phrase  # type: ignore[misc]
+    problem.code = phrase.lower().replace(" ", "-")  # type: ignore[misc]
+    response = problem_response(request, problem)
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    log.error("unexpected error", exc_info=error)
+    return problem_response(
+        request,
+        PlugfleetError(
+            "something went wrong that nobody thought of; it is in the controller's log",
+            hint="please report it with the request_id",
+        ),
+    )
