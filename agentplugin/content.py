@@ -7,52 +7,15 @@ import os
 import stat
 
 from agentplugin.problems import Problem, error, info, shown, warning
+from agentplugin.shebangs import interpreter_problems, missing_interpreter, read_shebang
 
 HEAD_BYTES = 65536
 """How much of a file is enough for every check but the CRLF one of a longer script."""
 
-MAX_SHEBANG = 127
-"""Bytes of a "#!" line that every kernel in use reads (Linux before 5.1 cuts there)."""
-
 _BOM = b"\xef\xbb\xbf"
 _LFS_HEAD = b"version https://git-lfs.github.com/spec/v1"
 _ELF = b"\x7fELF"
-_PYTHON2 = ("python2", "python2.7", "python2.6")
 _SHELLS = ("sh", "bash", "dash", "ash", "ksh", "zsh")
-
-
-class Shebang:
-    """A script's "#!" line.
-
-    interpreter  what the kernel executes, e.g. "/usr/bin/env"
-    argument     the rest of the line, which the kernel passes as ONE argument ("" without)
-    program      the name that decides: "python3" for "/usr/bin/python3" and "/usr/bin/env python3"
-    """
-
-    __slots__ = ("argument", "interpreter", "program")
-
-    def __init__(self, interpreter: str, argument: str) -> None:
-        self.interpreter = interpreter
-        self.argument = argument
-        words = argument.split()
-        if self.via_env:
-            named = [word for word in words if not word.startswith("-") and "=" not in word]
-            self.program = named[0].rpartition("/")[2] if named else ""
-        else:
-            self.program = interpreter.rpartition("/")[2]
-
-    @property
-    def via_env(self) -> bool:
-        return self.interpreter.rpartition("/")[2] == "env"
-
-
-def read_shebang(head: bytes) -> Shebang | None:
-    """The "#!" line at the start of a file, or None where there is none."""
-    if not head.startswith(b"#!"):
-        return None
-    line = head[2:].split(b"\n", 1)[0].decode("utf-8", "replace").strip(" \t\r")
-    interpreter, _, argument = line.replace("\t", " ").partition(" ")
-    return Shebang(interpreter, argument.strip())
 
 
 def is_lfs_pointer(head: bytes) -> bool:
@@ -150,7 +113,7 @@ def _shebang_problems(path: str, head: bytes) -> list[Problem]:
                 line=1,
             )
         ]
-    problems = _interpreter_problems(path, shebang, len(first))
+    problems = interpreter_problems(path, shebang, len(first))
     if b"\r\n" in head:
         line = head[: head.index(b"\r\n")].count(b"\n") + 1
         say = error if shebang.program in _SHELLS else warning
@@ -161,77 +124,6 @@ def _shebang_problems(path: str, head: bytes) -> list[Problem]:
                 "lines end with CR LF: a shell takes the CR for a part of the last word",
                 "save the file with LF line ends",
                 line,
-            )
-        )
-    return problems
-
-
-def _interpreter_problems(path: str, shebang: Shebang, length: int) -> list[Problem]:
-    if not shebang.interpreter.startswith("/"):
-        name = shebang.interpreter or "nothing"
-        return [
-            error(
-                path,
-                "shebang-not-absolute",
-                f"the '#!' line names {shown(name)}: the kernel takes it relative to the agent's "
-                "folder, "
-                "so the agent logs 'no such file or directory'",
-                "begin with #!/usr/bin/env python3 or #!/bin/sh",
-                line=1,
-            )
-        ]
-    problems: list[Problem] = []
-    if shebang.via_env and not shebang.program:
-        problems.append(
-            error(
-                path,
-                "shebang-without-program",
-                "the '#!' line calls env with no program: env then starts the script itself, for "
-                "ever, at full load until the timeout",
-                "write #!/usr/bin/env python3",
-                line=1,
-            )
-        )
-    elif shebang.via_env and " " in shebang.argument and not shebang.argument.startswith("-S"):
-        problems.append(
-            error(
-                path,
-                "shebang-env-arguments",
-                f"the kernel hands env ONE argument, so it looks for a program called "
-                f"{shown(shebang.argument)}",
-                "write #!/usr/bin/env -S with the words after it, or drop the extra words",
-                line=1,
-            )
-        )
-    if length > MAX_SHEBANG:
-        problems.append(
-            warning(
-                path,
-                "shebang-too-long",
-                f"the '#!' line has {length} bytes: kernels before 5.1 cut it at {MAX_SHEBANG}",
-                "shorten the interpreter's path",
-                line=1,
-            )
-        )
-    if shebang.program in _PYTHON2:
-        problems.append(
-            warning(
-                path,
-                "interpreter-python2",
-                f"{shebang.program} is on no current distribution, so most hosts have no "
-                "interpreter for this",
-                "port the script to python3",
-                line=1,
-            )
-        )
-    elif shebang.program == "python":
-        problems.append(
-            warning(
-                path,
-                "interpreter-ambiguous",
-                "'python' is Python 2, Python 3 or missing, as the host likes",
-                "write python3",
-                line=1,
             )
         )
     return problems
@@ -275,19 +167,6 @@ def why_not_runnable(full_path: str, search_path: str | None = None) -> Problem 
         "install it, or bind the plugin only to hosts that have it",
         line=1,
     )
-
-
-def missing_interpreter(shebang: Shebang, search_path: str | None = None) -> str | None:
-    """The interpreter or program that this host lacks for a "#!" line, or None."""
-    if not os.access(shebang.interpreter, os.X_OK):
-        return shebang.interpreter
-    if not shebang.via_env or not shebang.program:
-        return None
-    folders = os.environ.get("PATH", os.defpath) if search_path is None else search_path
-    for folder in folders.split(os.pathsep):
-        if os.access(os.path.join(folder or ".", shebang.program), os.X_OK):
-            return None
-    return shebang.program
 
 
 def _unreadable(full_path: str, reason: str) -> Problem:

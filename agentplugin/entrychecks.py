@@ -6,6 +6,7 @@ from __future__ import annotations
 from agentplugin import content
 from agentplugin.names import character_problem
 from agentplugin.problems import Problem, error, info, shown, warning
+from agentplugin.shebangs import read_shebang
 from agentplugin.treescan import DIRECTORY, FILE, Entry
 
 MAX_PATH = 255
@@ -159,7 +160,7 @@ def _attribute_problems(path: str, data: bytes) -> list[Problem]:
 def stray_problem(entry: Entry, head: bytes) -> Problem | None:
     """A script that an agent never runs because its name begins with no step, or None."""
     runnable = bool(entry.mode & 0o111)
-    shebang = content.read_shebang(head) is not None
+    shebang = read_shebang(head) is not None
     if entry.name.lstrip("+-. ")[:1].isdigit() and (runnable or shebang):
         return warning(
             entry.path,

@@ -11,6 +11,7 @@ from agentplugin.manifestfolder import folder_problems
 from agentplugin.plans import MANIFEST_NAME
 from agentplugin.problems import ERROR, INFO, WARNING, Problem, error, info, shown, warning
 from agentplugin.pythonsyntax import syntax_problem
+from agentplugin.shebangs import read_shebang
 from agentplugin.treescan import DIRECTORY, Directory, Entry, scan
 
 TYPE_CHECKING = False
@@ -57,6 +58,16 @@ def lint_tree(root: str) -> Report:
     for directory in directories:
         linter.directory(directory)
     problems += linter.problems
+    if not linter.plugins and not any(problem.severity == ERROR for problem in problems):
+        problems.append(
+            warning(
+                ".",
+                "no-plugins",
+                "nothing in here is a plugin, so hosts would get a tree that runs nothing",
+                "name scripts by their step, e.g. sys/60_load.sh, or name the folder that holds "
+                "the plugins",
+            )
+        )
     for problem in problems:
         problem.path = _printable(problem.path)
     problems.sort(key=Problem.sort_key)
@@ -147,7 +158,7 @@ class _Linter:
             return False
         found = content.script_problems(entry.path, head, entry.mode)
         self.problems += [problem for problem in found if problem.code != "lfs-pointer"]
-        shebang = content.read_shebang(head)
+        shebang = read_shebang(head)
         program = shebang.program if shebang is not None else ""
         if not any(problem.severity == ERROR for problem in found):
             self._python(entry, program)

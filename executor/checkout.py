@@ -24,7 +24,7 @@ import time
 from executor import mirrors
 from executor.errors import CheckoutError
 from executor.git import Git
-from executor.releases import Release, build
+from executor.releases import SCRATCH, Release, build
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Checkout:
         self._dir: str = config["plugin.dir"]
         self._releases = self._dir + ".releases"
         self._state: str = config["executor.state"]
+        self._scratch = os.path.join(self._state, "git")
         os.makedirs(self._releases, mode=0o755, exist_ok=True)
         os.makedirs(self._state, mode=0o750, exist_ok=True)
         self._lock = os.open(
@@ -56,7 +57,7 @@ class Checkout:
         )
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         trusted = [config["plugin.git"]] if config["plugin.git"].startswith("/") else []
-        self._git = Git(os.path.join(self._state, "git"), trusted, self._lock)
+        self._git = Git(self._scratch, trusted, self._lock)
 
     def close(self) -> None:
         os.close(self._lock)
@@ -135,8 +136,8 @@ class Checkout:
             return False
         if not differences:
             return True
-        patch = os.path.join(self._state, "kept", f"{release.commit}-{_utc()}.patch")
-        release.save_edits(self._git, differences, patch, os.path.join(self._state, "git"))
+        patch = self._free_patch(f"{release.commit}-{_utc()}")
+        release.save_edits(self._git, differences, patch, self._scratch)
         for old in sorted(self._kept(), key=os.path.getmtime)[:-KEPT_PATCHES]:
             os.unlink(old)
         self._say(f"{len(differences)} local edits in {release.path} are kept in {patch}")
@@ -189,10 +190,22 @@ class Checkout:
             name = f"{commit}.r{number}"
         return name
 
+    def _free_patch(self, name: str) -> str:
+        path = os.path.join(self._state, "kept", name)
+        number, patch = 1, path + ".patch"
+        while os.path.lexists(patch):
+            number += 1
+            patch = f"{path}.{number}.patch"
+        return patch
+
     def _remove_leftovers(self) -> None:
         for name in os.listdir(self._releases):
             if _LEFTOVER.fullmatch(name):
                 remove_tree(os.path.join(self._releases, name))
+        # Whose they are is dead: a git that still works for it would hold the lock.
+        for name in os.listdir(self._scratch):
+            if SCRATCH.fullmatch(name):
+                remove_tree(os.path.join(self._scratch, name))
 
     def _kept(self) -> list[str]:
         folder = os.path.join(self._state, "kept")

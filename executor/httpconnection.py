@@ -12,7 +12,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from executor.httpserver import HttpServer
     from executor.loop import Loop, Timer
 
 REQUEST_SECONDS = 10.0
@@ -66,15 +65,31 @@ class Request:
         self._connection.answer(status, body.encode("utf-8", "replace"), content_type)
 
 
+class Clients:
+    """What the connections of one server share.
+
+    open      those that are not closed
+    buffered  bytes of their requests that are held
+    handle    takes a whole request
+    """
+
+    __slots__ = ("buffered", "handle", "open")
+
+    def __init__(self, handle: Callable[[Request], None]) -> None:
+        self.open: set[HttpConnection] = set()
+        self.buffered = 0
+        self.handle = handle
+
+
 class HttpConnection:
     """One client: read a request, wait for its answer, write it, close."""
 
     __slots__ = (
+        "_clients",
         "_input",
         "_loop",
         "_out",
         "_refuse_bytes",
-        "_server",
         "_socket",
         "_stage",
         "_timer",
@@ -82,8 +97,8 @@ class HttpConnection:
         "peer",
     )
 
-    def __init__(self, server: HttpServer, loop: Loop, client: socket.socket, peer: str) -> None:
-        self._server = server
+    def __init__(self, clients: Clients, loop: Loop, client: socket.socket, peer: str) -> None:
+        self._clients = clients
         self._loop = loop
         self._socket: socket.socket | None = client
         self.peer = peer
@@ -96,6 +111,7 @@ class HttpConnection:
             REQUEST_SECONDS, self.answer, 408, b"request took too long\n"
         )
         loop.watch(client.fileno(), READ, self._ready)
+        clients.open.add(self)
 
     def close(self) -> None:
         if self._socket is None:
@@ -105,7 +121,7 @@ class HttpConnection:
         self._socket.close()
         self._socket = None
         self._drop_input()
-        self._server.forget(self)
+        self._clients.open.discard(self)
 
     def answer(
         self, status: int, body: bytes, content_type: str = "text/plain; charset=utf-8"
@@ -145,7 +161,7 @@ class HttpConnection:
                 self.close()
         else:
             self._input += data
-            self._server.buffered += len(data)
+            self._clients.buffered += len(data)
             self._parse()
 
     def _parse(self) -> None:
@@ -170,7 +186,7 @@ class HttpConnection:
         if not (length.isascii() and length.isdigit()):
             self.answer(400, b"Content-Length is not a number\n")
             return
-        if int(length[:12]) > MAX_BODY or self._server.buffered > ALL_BODIES:
+        if int(length[:12]) > MAX_BODY or self._clients.buffered > ALL_BODIES:
             self.answer(413, b"body larger than 8 MiB\n")
             return
         if len(self._input) - end - 4 < int(length):
@@ -184,7 +200,7 @@ class HttpConnection:
         self._drop_input()
         assert self._socket is not None  # it was just read from
         self._loop.watch(self._socket.fileno(), 0, self._ready)
-        self._server.handle(Request(self, words[0], words[1], body))
+        self._clients.handle(Request(self, words[0], words[1], body))
 
     def _continue(self) -> None:
         assert self._socket is not None  # a request is being read
@@ -194,7 +210,7 @@ class HttpConnection:
             self.close()
 
     def _drop_input(self) -> None:
-        self._server.buffered -= len(self._input)
+        self._clients.buffered -= len(self._input)
         self._input = bytearray()
 
     def _write(self) -> None:

@@ -9,7 +9,7 @@ import os
 import socket
 
 from executor.errors import ConfigError
-from executor.httpconnection import HttpConnection, Request, answer_head
+from executor.httpconnection import Clients, HttpConnection, Request, answer_head
 from executor.loop import READ
 
 TYPE_CHECKING = False
@@ -24,15 +24,13 @@ MAX_CONNECTIONS = 64
 class HttpServer:
     """Listens on `address` and hands whole requests to `handle`."""
 
-    __slots__ = ("_connections", "_handle", "_loop", "_socket", "address", "buffered")
+    __slots__ = ("_clients", "_loop", "_socket", "address")
 
     def __init__(
         self, loop: Loop, address: tuple[str, int], handle: Callable[[Request], None]
     ) -> None:
         self._loop = loop
-        self._handle = handle
-        self._connections: set[HttpConnection] = set()
-        self.buffered = 0
+        self._clients = Clients(handle)
         self._socket = _listen(address)
         self.address: tuple[str, int] = self._socket.getsockname()[:2]
         loop.watch(self._socket.fileno(), READ, self._accept)
@@ -41,7 +39,7 @@ class HttpServer:
         """Stop listening; answers on their way are cut."""
         self._loop.unwatch(self._socket.fileno())
         self._socket.close()
-        for connection in list(self._connections):
+        for connection in list(self._clients.open):
             connection.close()
 
     def stop_listening(self) -> None:
@@ -59,10 +57,10 @@ class HttpServer:
                 self._loop.call_later(1.0, self._listen_again)
             return
         client.setblocking(False)
-        if len(self._connections) >= MAX_CONNECTIONS:
+        if len(self._clients.open) >= MAX_CONNECTIONS:
             self._refuse(client)
             return
-        self._connections.add(HttpConnection(self, self._loop, client, peer[0]))
+        HttpConnection(self._clients, self._loop, client, peer[0])
 
     def _listen_again(self) -> None:
         if self._socket.fileno() >= 0:
@@ -73,12 +71,6 @@ class HttpServer:
         with contextlib.suppress(OSError):
             client.send(answer_head(503, "text/plain; charset=utf-8", 0))
         client.close()
-
-    def handle(self, request: Request) -> None:
-        self._handle(request)
-
-    def forget(self, connection: HttpConnection) -> None:
-        self._connections.discard(connection)
 
 
 def _listen(address: tuple[str, int]) -> socket.socket:

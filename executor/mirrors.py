@@ -5,6 +5,7 @@ of a git URL.
 from __future__ import annotations
 
 import os
+import re
 from urllib.parse import urlsplit, urlunsplit
 
 from executor.errors import CheckoutError
@@ -12,6 +13,7 @@ from executor.git import NETWORK_TIMEOUT, Git, is_url, local_path
 
 _DEPLOY = "refs/heads/deploy"
 _REMOTE_HEAD = "refs/plugfleet/head"
+_HEAD = re.compile(rb"ref: refs/\S|[0-9a-f]{40}")
 
 
 class Mirror:
@@ -56,9 +58,8 @@ def _git_dir(git: Git, path: str) -> str:
 
 
 def _fetch(git: Git, source: str, path: str, home: str) -> None:
-    if not os.path.isdir(os.path.join(path, "objects")):
-        git("init", "--quiet", "--bare", path)
     _remove_stale_locks(path)
+    _make_whole(git, path)
     url, secret = _without_secret(source)
     # In files of our own, never on a command line, where every user of the host could read it.
     credentials = os.path.join(home, "credentials")
@@ -76,6 +77,20 @@ def _fetch(git: Git, source: str, path: str, home: str) -> None:
         # One connection is enough where there is a deploy line; else what the remote's HEAD names.
         if _commit(git, path, _DEPLOY):
             return
+
+
+def _make_whole(git: Git, path: str) -> None:
+    """Make the repository, or finish one whose `git init` was killed. Objects that are there stay,
+    and so does a HEAD that names something.
+    """
+    head = os.path.join(path, "HEAD")
+    if os.path.isfile(head):
+        with open(head, "rb") as stream:
+            named = stream.read(1024)
+        # init would keep it, and take the repository for a finished one.
+        if not _HEAD.match(named):
+            os.unlink(head)
+    git("init", "--quiet", "--bare", path)
 
 
 def _remove_stale_locks(path: str) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 1.0
 _MAX_BINDINGS_BYTES = 4 << 20
+_NOT_FOUND = "binding-not-found"
 
 
 class Plugins:
@@ -34,6 +35,7 @@ class Plugins:
     __slots__ = (
         "_file_bindings",
         "_hbs_bindings",
+        "_no_release_said",
         "_problems",
         "_running",
         "_runtime",
@@ -47,6 +49,7 @@ class Plugins:
         self._problems: list[Problem] = []
         self._file_bindings: list[Any] = []
         self._hbs_bindings: list[str] = []
+        self._no_release_said = False
         self._seen: object = None
         self.bindings_error = ""
 
@@ -80,7 +83,6 @@ class Plugins:
         for key, plan in planned.items():
             self._keep_or_start(key, plan)
         self._say_new(resolution.problems)
-        self._problems = resolution.problems
 
     def restart_all(self) -> None:
         """After a new configuration: environment, folders and endpoint may be others."""
@@ -136,9 +138,23 @@ class Plugins:
         self._running[key] = ManifestPlugin(plan, self._runtime)
 
     def _say_new(self, problems: list[Problem]) -> None:
+        runtime = self._runtime
+        known, self._problems = self._problems, problems
+        if not os.path.isdir(runtime.plugin_dir):
+            # Then nothing is found, which says nothing about the bindings; a later release does.
+            waiting = [problem for problem in problems if problem.code == _NOT_FOUND]
+            problems = [problem for problem in problems if problem.code != _NOT_FOUND]
+            if waiting and not self._no_release_said:
+                self._no_release_said = True
+                runtime.log.info(
+                    f"no release in {runtime.plugin_dir} yet: the bindings wait for it"
+                )
+        elif self._no_release_said:
+            self._no_release_said = False
+            known = [problem for problem in known if problem.code != _NOT_FOUND]
         for problem in problems:
-            if problem.severity != "info" and problem not in self._problems:
-                self._runtime.log.warning(f"bindings: {problem}")
+            if problem.severity != "info" and problem not in known:
+                runtime.log.warning(f"bindings: {problem}")
 
     def _rescan(self) -> None:
         # As the agent does each heartbeat: files may come, go or change without an update.
@@ -196,7 +212,7 @@ def read_bindings(path: str) -> tuple[list[Any], str]:
 
 
 def _refused_view(problem: Problem) -> dict[str, Any]:
-    missing = problem.code == "binding-not-found"
+    missing = problem.code == _NOT_FOUND
     return {
         "FilePath": problem.path,
         "MTime": 0,

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from executor.git import Git
 
 _NAME = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})(\.r[0-9]+)?")
+# What `save_edits` works with, each named after its process; git locks an index it writes.
+SCRATCH = re.compile(r"(index|objects|patch)-[0-9]+(\.lock)?")
 _BIG_FILE = 1 << 20
 # From here on one syncfs is cheaper than a journal commit for each file, though it also waits for
 # what other programs have written.
@@ -67,11 +69,12 @@ class Release:
         return differing
 
     def save_edits(self, git: Git, paths: list[str], patch: str, scratch: str) -> None:
-        """Write what differs as a patch for `git apply`; new files above 1 MiB are only named in
-        it.
+        """Write what differs as a patch for `git apply`, whole or not at all; new files above
+        1 MiB are only named in it. `scratch` is on the patch's file system.
         """
         index = os.path.join(scratch, f"index-{os.getpid()}")
         objects = os.path.join(scratch, f"objects-{os.getpid()}")
+        unfinished = os.path.join(scratch, f"patch-{os.getpid()}")
         os.makedirs(objects, exist_ok=True)
         os.makedirs(os.path.dirname(patch), mode=0o700, exist_ok=True)
         shutil.copyfile(os.path.join(self.path, ".git", "index"), index)
@@ -96,11 +99,12 @@ class Release:
                 os.unlink(index)
         head = f"Local edits found in {self.path}\n"
         head += "".join(f"Not kept, larger than 1 MiB: {path}\n" for path in big) + "\n"
-        descriptor = os.open(patch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(head.encode("utf-8", "surrogateescape") + changes)
             stream.flush()
             os.fsync(stream.fileno())
+        os.rename(unfinished, patch)
 
 
 def build(git: Git, mirror: str, commit: str, path: str, current: Release | None) -> Release:

@@ -53,9 +53,18 @@ class Repository:
         self.path = path
 
     def ensure(self) -> None:
-        """Make the repository if it is not there. Safe to call at any time."""
-        if not (self.path / "HEAD").is_file():
+        """Make the repository, or finish one whose making was killed: objects that are there stay.
+
+        Safe to call at any time by whoever holds the catalog's lock.
+        """
+        head = self.path / "HEAD"
+        if head.is_file() and not head.stat().st_size:
+            head.unlink()  # git takes any HEAD for a finished repository's
+        parts = (head, self.path / "config", self.path / "objects", self.path / "refs")
+        if not all(part.exists() for part in parts):
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            for stale in ("HEAD.lock", "config.lock"):
+                (self.path / stale).unlink(missing_ok=True)
             # No template: a user's template folder may hold hooks.
             self.run("init", "--quiet", "--bare", "--template=", str(self.path), inside=False)
 

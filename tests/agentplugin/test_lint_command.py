@@ -37,6 +37,13 @@ def test_warnings_alone_exit_0(plant: Callable[..., Path]) -> None:
     assert run.returncode == 0 and "interpreter-ambiguous" in run.stdout
 
 
+def test_folder_without_plugins_exits_0_and_says_so(plant: Callable[..., Path]) -> None:
+    run = plugfleet("lint", "--json", str(plant({})))
+    report = json.loads(run.stdout)
+    assert (run.returncode, report["plugins"]) == (0, [])
+    assert [entry["code"] for entry in report["problems"]] == ["no-plugins"]
+
+
 def test_errors_exit_1_and_are_shown_with_place_reason_and_remedy(
     plant: Callable[..., Path],
 ) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agentplugin.content import read_shebang, script_problems, why_not_runnable
+from agentplugin.content import script_problems, why_not_runnable
+from agentplugin.shebangs import read_shebang
 
 CASES = [
     (b"#!/bin/sh\necho\n", 0o755, []),
@@ -30,12 +31,15 @@ CASES = [
     (b"#!\n", 0o755, ["shebang-not-absolute"]),
     (b"#!/usr/bin/env\n", 0o755, ["shebang-without-program"]),
     (b"#!/usr/bin/env python3 -u\n", 0o755, ["shebang-env-arguments"]),
-    (b"#!/" + b"a/" * 80 + b"sh\n", 0o755, ["shebang-too-long"]),
-    (b"#!/" + b"a" * 124 + b"\n", 0o755, []),
-    (b"#!/" + b"a" * 125 + b"\n", 0o755, ["shebang-too-long"]),
+    (b"#!/" + b"a/" * 80 + b"sh\n", 0o755, ["shebang-too-long", "unusual-interpreter"]),
+    (b"#!/bin/sh -" + b"e" * 116 + b"\n", 0o755, []),
+    (b"#!/bin/sh -" + b"e" * 117 + b"\n", 0o755, ["shebang-too-long"]),
     (b"#!/usr/bin/python2\n", 0o755, ["interpreter-python2"]),
     (b"#!/usr/bin/env python2.7\n", 0o755, ["interpreter-python2"]),
     (b"#!/usr/bin/env python\n", 0o755, ["interpreter-ambiguous"]),
+    (b"#!/opt/py/bin/python2.7\n", 0o755, ["interpreter-python2"]),
+    (b"#!/opt/foo/bin/python\n", 0o755, ["unusual-interpreter"]),
+    (b"#!/usr/bin/env python -u\n", 0o755, ["shebang-env-arguments", "interpreter-ambiguous"]),
     (b"\x7fELF\x02\x01", 0o755, ["binary-plugin"]),
     (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", 0o755, ["lfs-pointer"]),
 ]
@@ -55,6 +59,41 @@ def test_crlf_breaks_a_shell_script_and_only_may_break_others() -> None:
         ("error", 3),
         ("warning", 2),
     ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(f"/usr/bin/env {name}" for name in ("sh", "bash", "dash", "zsh", "ksh", "python3",
+          "python3.11", "perl", "ruby", "node", "nodejs", "php", "lua", "lua5.4", "tclsh",
+          "tclsh8.6", "expect")),
+        *("/bin/sh", "/usr/bin/perl -w", "/usr/local/bin/python3", "/usr/bin/awk -f",
+          "/bin/sed -f", "/usr/bin/env -S gawk -f", "/usr/bin/env -S LC_ALL=C /usr/bin/python3"),
+    ],
+)  # fmt: skip
+def test_usual_interpreter_at_a_usual_place_is_not_mentioned(line: str) -> None:
+    assert script_problems("60_a", f"#!{line}\n".encode(), 0o755) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "needed", "severity"),
+    [
+        ("/usr/bin/env nosuchlang", "nosuchlang", "warning"),
+        ("/usr/bin/env pyhton3", "pyhton3", "warning"),
+        ("/usr/bin/nosuchlang", "/usr/bin/nosuchlang", "warning"),
+        ("/usr/bin/python3x", "/usr/bin/python3x", "warning"),
+        ("/opt/foo/bin/python", "/opt/foo/bin/python", "info"),
+        ("/opt/foo/bin/python3 -u", "/opt/foo/bin/python3", "info"),
+        ("/usr/bin/env -S /opt/foo/bin/perl -w", "/opt/foo/bin/perl", "info"),
+        ("/opt/foo/bin/env python3", "/opt/foo/bin/env", "info"),
+    ],
+)
+def test_unusual_interpreter_is_named_as_what_hosts_need(
+    line: str, needed: str, severity: str
+) -> None:
+    (problem,) = script_problems("60_a", f"#!{line}\n".encode(), 0o755)
+    assert (problem.code, problem.severity, problem.line) == ("unusual-interpreter", severity, 1)
+    assert f"needs '{needed}'" in problem.message
 
 
 def test_interpreter_is_named_as_the_kernel_reads_it() -> None:
@@ -97,6 +136,7 @@ DOES_NOT_RUN = [
     (b"#!/usr/bin/env\necho '[]'\n", 0o755, "shebang-without-program"),
     (b"#!/no/such/interpreter\n", 0o755, "interpreter-missing"),
     (b"#!/usr/bin/env no-such-program\n", 0o755, "interpreter-missing"),
+    (b"#!/usr/bin/env -S /no/such/folder/sh -e\necho '[]'\n", 0o755, "interpreter-missing"),
     (b"#!/bin/sh\necho '[]'\n", 0o644, "not-executable"),
 ]
 

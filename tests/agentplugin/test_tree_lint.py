@@ -60,6 +60,7 @@ CASES: dict[str, tuple[Mapping[str, object], str, str]] = {
     "shebang-too-long": ({"s/60_a": "#!/" + "a" * 200 + "\n"}, "s/60_a", "warning"),
     "interpreter-python2": ({"s/60_a": "#!/usr/bin/python2\n"}, "s/60_a", "warning"),
     "interpreter-ambiguous": ({"s/60_a": "#!/usr/bin/env python\n"}, "s/60_a", "warning"),
+    "unusual-interpreter": ({"s/60_a": "#!/usr/bin/env nosuchlang\n"}, "s/60_a", "warning"),
     "python-syntax": ({"s/60_a": "#!/usr/bin/python3\nprint 1\n"}, "s/60_a", "error"),
     "binary-plugin": ({"s/60_a": b"\x7fELF"}, "s/60_a", "info"),
     "symlink-absolute": ({"s/60_a": "-> /bin/sh"}, "s/60_a", "error"),
@@ -154,12 +155,14 @@ LINT_MODULES = (
     "manifestjson",
     "names",
     "pythonsyntax",
+    "shebangs",
     "treescan",
 )
-# Said elsewhere, or (unreadable, special-file) provoked by tests of their own below.
+# Said elsewhere, or (no-plugins, unreadable, special-file) provoked by tests of their own below.
 NOT_IN_A_PLAIN_TREE = {
     "config-items",
     "interpreter-missing",
+    "no-plugins",
     "script-unreadable",
     "special-file",
     "unreadable",
@@ -183,6 +186,28 @@ def test_tree_has_just_this_finding(plant: Callable[..., Path], code: str) -> No
 
 def test_every_code_of_the_lint_is_provoked_here() -> None:
     assert codes_in(*LINT_MODULES) - set(CASES) == NOT_IN_A_PLAIN_TREE
+
+
+@pytest.mark.parametrize(
+    ("tree", "said"),
+    [
+        ({}, True),
+        ({"README.md": ("text", 0o644), "app/lib.py": ("x = 1\n", 0o644)}, True),
+        ({".git/60_a.sh": SH}, True),
+        ({"app/60.sh": SH}, True),
+        ({"app/60_a.sh": SH}, False),
+        (manifest_tree(), False),
+        # There was meant to be a plugin, and what is wrong with it is said.
+        ({"app/0_a.sh": SH}, False),
+        ({"m/plugin.json": ("{", 0o644)}, False),
+    ],
+)
+def test_tree_in_which_nothing_is_a_plugin_is_warned_of(
+    plant: Callable[..., Path], tree: Mapping[str, object], said: bool
+) -> None:
+    report = lint_tree(str(plant(tree)))
+    assert (("no-plugins", ".", "warning") in found(report)) == said
+    assert report.clean or not said
 
 
 def test_clean_tree_lists_its_plugins_and_nothing_else(plant: Callable[..., Path]) -> None:
@@ -267,7 +292,7 @@ def test_device_or_pipe_is_refused_and_never_opened(plant: Callable[..., Path]) 
 def test_attributes_count_only_where_git_would_change_a_file(
     plant: Callable[..., Path], line: str, alters: bool
 ) -> None:
-    root = plant({".gitattributes": (f"\n{line}\n", 0o644)})
+    root = plant({".gitattributes": (f"\n{line}\n", 0o644), "60_fine.sh": SH})
     expected = [("gitattributes", 2)] if alters else []
     got = lint_tree(str(root)).problems
     assert [(problem.code, problem.line) for problem in got] == expected

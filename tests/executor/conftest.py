@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from executor.build import build
 from tests.executor.harness import Host
+from tests.executor.plugin_source import Source
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +38,17 @@ def new_host(tmp_path: Path, pyz: Path) -> Iterator[Callable[[str], Host]]:
 @pytest.fixture
 def host(new_host: Callable[[str], Host]) -> Host:
     return new_host("host")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    return Source(tmp_path)
+
+
+@pytest.fixture
+def bare_host(host: Host, source: Source) -> Host:
+    """A host whose plugin.dir does not exist yet."""
+    shutil.rmtree(host.root / "plugin")
+    host.cfg["plugin"]["git"] = str(source.mirror)
+    host.write_cfg()
+    return host

@@ -12,6 +12,7 @@ import os
 import time
 
 from roles.agent_update.host import clone, edits, loopback, process
+from roles.agent_update.host.state import State
 from roles.plugin_sync.host import command, leftovers, mirror
 from roles.plugin_sync.host.outcome import StepFailed
 
@@ -24,36 +25,6 @@ if TYPE_CHECKING:
 _GIT_SECONDS = 10  # how long a git at work is waited for; on a tree of this size it takes far less
 _LOOKS = 10
 _EXECUTOR = "plugfleet"
-
-
-class State:
-    """What git says of a checkout.
-
-    head      its commit, "" where it is no checkout of its own
-    branch    "(detached)" or the branch's name
-    upstream  "origin/deploy" or ""
-    changes   paths that differ from HEAD
-    """
-
-    __slots__ = ("branch", "changes", "head", "upstream")
-
-    def __init__(self, porcelain: bytes) -> None:
-        self.head = self.branch = self.upstream = ""
-        self.changes: list[str] = []
-        for entry in porcelain.decode("utf-8", "surrogateescape").split("\0"):
-            if entry.startswith("# branch.oid "):
-                self.head = entry[13:]
-            elif entry.startswith("# branch.head "):
-                self.branch = entry[14:]
-            elif entry.startswith("# branch.upstream "):
-                self.upstream = entry[18:]
-            elif entry[:2] in ("1 ", "u ", "? "):
-                # "1 XY sub mH mI mW hH hI path", "? path"
-                self.changes.append(entry.split(" ", {"1": 8, "u": 10, "?": 1}[entry[0]])[-1])
-
-    def as_wanted(self, commit: str) -> bool:
-        """Whether the checkout is the commit, unmodified."""
-        return self.head == commit and not self.changes
 
 
 def state(plan: dict[str, Any]) -> State:

@@ -20,6 +20,7 @@ _MODULES = (
     "roles.agent_config.host.files",
     "roles.agent_config.host.restart",
     "roles.agent_config.host.configure",
+    "roles.agent_update.host.state",
     "roles.agent_update.host.clone",
     "roles.agent_update.host.edits",
     "roles.agent_update.host.checkout",
