@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import stat
 import subprocess
 
@@ -72,6 +71,8 @@ class Release:
         """Write what differs as a patch for `git apply`, whole or not at all; new files above
         1 MiB are only named in it. `scratch` is on the patch's file system.
         """
+        import shutil  # only where edits are found: it costs an update 3 ms
+
         index = os.path.join(scratch, f"index-{os.getpid()}")
         objects = os.path.join(scratch, f"objects-{os.getpid()}")
         unfinished = os.path.join(scratch, f"patch-{os.getpid()}")

@@ -46,6 +46,22 @@ def test_local_edits_are_kept_as_a_patch_before_the_release_is_built_anew(
     assert not (source.tree / "app/60_b.sh").exists()
 
 
+def test_edits_are_kept_when_a_new_release_takes_their_place(
+    bare_host: Host, source: Source
+) -> None:
+    source.release({"app/60_a.sh": script("a"), "app/60_b.sh": script("b")})
+    update(bare_host)
+    edited = bare_host.root / "plugin/app/60_a.sh"
+    edited.chmod(0o755)
+    edited.write_text("#!/bin/sh\necho edited\n")
+    source.release({"app/60_a.sh": script("a"), "app/60_b.sh": script("newer")})
+    assert "1 local edits" in bare_host.run("--update").stderr
+    patch = next((bare_host.root / "state/kept").iterdir())
+    assert "+echo edited" in patch.read_text()
+    assert (bare_host.root / "plugin/app/60_a.sh").read_text() == script("a")
+    assert status(bare_host) == ""
+
+
 def test_an_edit_of_a_shared_file_reaches_no_new_release(bare_host: Host, source: Source) -> None:
     source.release({"app/60_a.sh": script("a"), "app/60_b.sh": script("b")})
     update(bare_host)

@@ -6,7 +6,6 @@ the one that was merged, so an edit in between is never lost.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -101,6 +100,8 @@ def _write(wanted: dict[str, Any], user: str, outcome: Outcome) -> bool:
 def _digest(text: str | None) -> str:
     if text is None:
         return ""
+    import hashlib
+
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -9,13 +9,11 @@ The two change places by one call of the kernel, so no moment is without plugins
 
 from __future__ import annotations
 
-import ctypes
 import os
-import shutil
 import time
 
 from roles.agent_config.host import files
-from roles.plugin_sync.host import command
+from roles.plugin_sync.host import command, leftovers
 from roles.plugin_sync.host.outcome import StepFailed
 
 TYPE_CHECKING = False
@@ -40,12 +38,12 @@ def place(plan: dict[str, Any]) -> str:
 def finish_interrupted(folder: str) -> None:
     """Remove clones that a killed visit had not put in place."""
     parent, name = os.path.split(folder)
-    shutil.rmtree(f"{folder}.plugfleet-new", ignore_errors=True)
+    leftovers.remove_folder(f"{folder}.plugfleet-new")
     if os.path.isdir(parent):
         for entry in os.listdir(parent):
             path = os.path.join(parent, entry)
             if entry.startswith(name + ".before-plugfleet-") and os.path.exists(_mark(path)):
-                shutil.rmtree(path)
+                leftovers.remove_folder(path)
     if os.path.exists(_mark(folder)):
         os.unlink(_mark(folder))
 
@@ -84,7 +82,7 @@ def replace(plan: dict[str, Any], outcome: Outcome) -> None:
 
 def _clone(plan: dict[str, Any], folder: str) -> str:
     fresh, user = f"{folder}.plugfleet-new", plan["user"]
-    shutil.rmtree(fresh, ignore_errors=True)
+    leftovers.remove_folder(fresh)
     files.make_folder(os.path.dirname(folder), user)
     os.makedirs(fresh)
     command.give_to(fresh, user)
@@ -122,6 +120,8 @@ def _free_name(folder: str) -> str:
 
 def _exchange(one: str, other: str) -> None:
     """Let two paths change places; in two steps where the kernel or the file system cannot."""
+    import ctypes
+
     libc = ctypes.CDLL(None, use_errno=True)
     at_cwd = -100
     if hasattr(libc, "renameat2") and not libc.renameat2(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 
 from roles.agent_config.host import files
-from roles.plugin_sync.host import command
+from roles.plugin_sync.host import command, leftovers
 from roles.plugin_sync.host.outcome import StepFailed
 
 TYPE_CHECKING = False
@@ -55,7 +54,7 @@ def keep_and_undo(plan: dict[str, Any], folder: str, seen: State, outcome: Outco
 
 def finish_interrupted(folder: str) -> None:
     """Remove what a killed visit left; nothing of it is needed."""
-    shutil.rmtree(_scratch(folder), ignore_errors=True)
+    leftovers.remove_folder(_scratch(folder))
 
 
 def _scratch(folder: str) -> str:
@@ -111,7 +110,7 @@ def _patch(plan: dict[str, Any], folder: str) -> tuple[list[str], bytes] | None:
         with open(os.open(output, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
             return edited, file.read()
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        leftovers.remove_folder(scratch)
 
 
 def _keep(plan: dict[str, Any], head: str, text: bytes) -> str:

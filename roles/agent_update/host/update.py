@@ -57,11 +57,12 @@ def update(plan: dict[str, Any], blobs: dict[str, bytes]) -> Outcome:
         # Asked even where HEAD is right: only its own pull proves that the agent can.
         _have_falcon_pull(plan, outcome)
     elif not before.as_wanted(release["commit"]):
-        kept = _kept_by_executor(agent)
+        # Each asking has the executor look at every file, so it is asked only where edits are.
+        kept = _kept_by_executor(agent) if before.changes else []
         _ask(plan, proof=False)
         outcome.warnings += [
             f"local changes to {', '.join(before.changes[:5])} were kept as {path} and replaced"
-            for path in _kept_by_executor(agent)
+            for path in (_kept_by_executor(agent) if before.changes else [])
             if path not in kept
         ]
     if outcome.changed or not before.as_wanted(release["commit"]):

@@ -6,10 +6,8 @@ that is killed in between leaves a host that the next one finishes.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pwd
-import shutil
 
 from roles.agent_config.host import files
 from roles.agent_update.host import loopback
@@ -82,6 +80,8 @@ def _make_account(user: str, home: str) -> bool:
 
 
 def _sha256(path: str) -> str:
+    import hashlib
+
     try:
         with open(path, "rb") as file:
             return hashlib.sha256(file.read()).hexdigest()
@@ -127,6 +127,8 @@ def _systemd(plan: dict[str, Any]) -> None:
 
 
 def _process(plan: dict[str, Any]) -> None:
+    import shutil
+
     wanted = plan["executor"]
     python = shutil.which(wanted["python"])
     if python is None:

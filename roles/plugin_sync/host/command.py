@@ -6,7 +6,6 @@ import os
 import pwd
 import signal
 import subprocess
-import tempfile
 
 from roles.plugin_sync.host.outcome import StepFailed
 
@@ -136,6 +135,8 @@ def run(
 
 def start_with(command: str, timeout: float) -> tuple[int, str]:
     """Run a shell command that may leave a daemon behind, which may hold its output open."""
+    import tempfile
+
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             ["/bin/sh", "-c", command],

@@ -52,3 +52,11 @@ def _names(folder: str) -> list[str]:
 def _remove(path: str) -> None:
     with contextlib.suppress(FileNotFoundError, IsADirectoryError):
         os.unlink(path)
+
+
+def remove_folder(path: str) -> None:
+    """Remove a folder if it is there; what cannot be removed stays for the next visit."""
+    if os.path.lexists(path):
+        import shutil
+
+        shutil.rmtree(path, ignore_errors=True)

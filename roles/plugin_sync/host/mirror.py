@@ -7,7 +7,6 @@ is killed when, sees the release before or the new one.
 from __future__ import annotations
 
 import os
-import shutil
 import time
 
 from roles.plugin_sync.host import command, leftovers
@@ -50,7 +49,7 @@ def sync(plan: dict[str, Any], blobs: dict[str, bytes]) -> Outcome:
 def _make(mirror: str, user: str, branch: str, replace: bool) -> str:
     """Make the mirror where there is none; with `replace`, put the present one aside first."""
     kept, fresh = "", f"{mirror}.plugfleet-new"
-    shutil.rmtree(fresh, ignore_errors=True)
+    leftovers.remove_folder(fresh)
     if replace and os.path.lexists(mirror):
         kept = "{}.damaged-{}".format(mirror, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
         os.rename(mirror, kept)
