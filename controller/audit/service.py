@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from controller.audit.models import AuditEntry
@@ -30,14 +31,28 @@ def record(
         before: what it was, as plain JSON data without any secret's value; None where it was not.
         after: what it is; None where it is no more.
     """
-    session.add(
-        AuditEntry(
-            actor=by.name,
-            action=action,
-            kind=kind,
-            name=name,
-            before=dict(before) if before is not None else None,
-            after=dict(after) if after is not None else None,
-            request_id=by.request_id,
-        )
-    )
+    record_all(session, by, action, kind, [(name, before, after)])
+
+
+Change = tuple[str, Mapping[str, Any] | None, Mapping[str, Any] | None]
+"""A thing's name, what it was, and what it is."""
+
+
+def record_all(
+    session: Session, by: Principal, action: str, kind: str, changes: Iterable[Change]
+) -> None:
+    """Note the same change of many things of a kind; see `record`."""
+    rows = [
+        {
+            "actor": by.name,
+            "action": action,
+            "kind": kind,
+            "name": name,
+            "before": None if before is None else dict(before),
+            "after": None if after is None else dict(after),
+            "request_id": by.request_id,
+        }
+        for name, before, after in changes
+    ]
+    if rows:
+        session.execute(insert(AuditEntry), rows)

@@ -5,18 +5,22 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, status
+from fastapi import APIRouter, Path, Query, status
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
 from controller.auth import service
 from controller.auth.models import Scope, Token
 from controller.web.deps import Admin, Reading, Viewer, Writing
-from controller.web.fields import AnyHostgroup, Name
+from controller.web.fields import NAME_PATTERN, AnyHostgroup, Name
 from controller.web.paging import Cursor, Limit, Page, fetch_page
 from controller.web.problems import answers
 
 router = APIRouter(prefix="/tokens", tags=["tokens"])
+
+TokenName = Annotated[
+    str, Path(pattern=NAME_PATTERN, max_length=100, description="Name of the token.")
+]
 
 
 class TokenCreate(BaseModel):
@@ -62,7 +66,13 @@ class NewToken(TokenView):
 
 @router.get("", summary="List tokens", responses=answers(401, 403, 422))
 def list_tokens(
-    by: Admin, session: Reading, limit: Limit = 100, cursor: Cursor = "", sort: str = "name"
+    by: Admin,
+    session: Reading,
+    sort: Annotated[
+        str, Query(max_length=50, description="`name` or `created`; with `-` before it descending.")
+    ] = "name",
+    limit: Limit = 100,
+    cursor: Cursor = "",
 ) -> Page[TokenView]:
     rows, following = fetch_page(
         session,
@@ -105,8 +115,8 @@ def create_token(by: Admin, session: Writing, body: TokenCreate) -> NewToken:
     "/{name}",
     summary="Revoke a token",
     description="It is refused from the next request on; its name stays in the list and the audit log.",
-    responses=answers(401, 403, 404, 409),
+    responses=answers(401, 403, 404, 409, 422),
 )
-def revoke_token(by: Admin, session: Writing, name: str) -> TokenView:
+def revoke_token(by: Admin, session: Writing, name: TokenName) -> TokenView:
     by.need_whole_fleet("revoking tokens")
     return TokenView.model_validate(service.revoke(session, by, name))

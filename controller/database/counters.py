@@ -31,3 +31,12 @@ def count(session: Session, name: str) -> int:
 def advance(session: Session, name: str) -> None:
     """Let a counter grow, in the transaction of the change itself."""
     session.execute(update(Counter).where(Counter.name == name).values(number=Counter.number + 1))
+
+
+def lock(session: Session, name: str) -> None:
+    """Let no other transaction that asks for the same go on before this one ends.
+
+    What is read afterwards is what all those before have committed. SQLite needs none of this: a
+    writing session is alone there from its beginning.
+    """
+    session.execute(select(Counter.number).where(Counter.name == name).with_for_update())

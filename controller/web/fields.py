@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import unicodedata
 from typing import Annotated, Any
@@ -13,8 +14,12 @@ from pydantic import AfterValidator, Field, StringConstraints
 # are kept to what is harmless in each.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
 _RESERVED = {"all", "ungrouped"}  # Ansible's own groups
-_VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_LABEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-/]{0,99}")
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9_.\-/:@+]{0,200}")
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 _MOST_JSON = 65_536  # bytes
+_DEEPEST_JSON = 32
 
 
 def _one_line(value: str) -> str:
@@ -44,20 +49,43 @@ def _not_reserved(value: str) -> str:
     return value
 
 
-def _variables(value: dict[str, Any]) -> dict[str, Any]:
-    for name in value:
-        if not _VARIABLE.match(name) or len(name) > 200:
-            raise ValueError(f"{name[:50]!r} is not a variable name")
+def plain_json(value: Any) -> Any:
+    """Refuse what one of the databases, or a reader of its answers, could not take.
+
+    Raises:
+        ValueError: says what: NUL or half a Unicode pair, NaN or Infinity, too deep, too much.
+    """
+    pending = [(value, 1)]
+    while pending:
+        item, depth = pending.pop()
+        if depth > _DEEPEST_JSON:
+            raise ValueError(f"is nested more than {_DEEPEST_JSON} deep")
+        if isinstance(item, dict):
+            pending += [(part, depth + 1) for pair in item.items() for part in pair]
+        elif isinstance(item, list):
+            pending += [(part, depth + 1) for part in item]
+        elif isinstance(item, str) and _UNSTORABLE.search(item):
+            raise ValueError("holds NUL or half of a Unicode pair")
+        elif isinstance(item, float) and not math.isfinite(item):
+            raise ValueError("holds NaN or Infinity, which JSON has not")
     if len(json.dumps(value)) > _MOST_JSON:
         raise ValueError(f"is more than {_MOST_JSON} bytes of JSON")
     return value
 
 
+def _variables(value: dict[str, Any]) -> dict[str, Any]:
+    for name in value:
+        if not _VARIABLE.fullmatch(name) or len(name) > 200:
+            raise ValueError(f"{name[:50]!r} is not a variable name")
+    plain_json(value)
+    return value
+
+
 def _labels(value: dict[str, str]) -> dict[str, str]:
     for key, label in value.items():
-        if not re.match(r"^[A-Za-z0-9][A-Za-z0-9_.\-/]{0,99}$", key):
+        if not _LABEL_NAME.fullmatch(key):
             raise ValueError(f"{key[:50]!r} is not a label name (letters, digits, _ . - /)")
-        if not re.match(r"^[A-Za-z0-9_.\-/:@+]{0,200}$", label):
+        if not _LABEL_VALUE.fullmatch(label):
             raise ValueError(f"label {key}: {label[:50]!r} may hold letters, digits and _.-/:@+")
     return value
 

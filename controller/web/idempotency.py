@@ -45,6 +45,23 @@ class Once:
         self._key = key
         self._digest = digest
 
+    def replay(self, session: Session, principal: Principal) -> JSONResponse | None:
+        """The answer that the request had before, for work that must not begin within a transaction.
+
+        Raises:
+            Invalid: the key was used for another request.
+        """
+        if self._key is None or principal.token_id is None:
+            return None
+        kept = session.get(IdempotentAnswer, (principal.token_id, self._key))
+        if kept is None:
+            return None
+        if kept.digest != self._digest:
+            raise Invalid(
+                "this Idempotency-Key was used for another request", hint="take a new key"
+            )
+        return _response(kept.body, kept.location, kept.status, replayed=True)
+
     def answer(
         self,
         session: Session,
@@ -67,13 +84,8 @@ class Once:
         """
         if self._key is None or principal.token_id is None:
             return _response(*_carry_out(work, location), status, replayed=False)
-        kept = session.get(IdempotentAnswer, (principal.token_id, self._key))
-        if kept is not None:
-            if kept.digest != self._digest:
-                raise Invalid(
-                    "this Idempotency-Key was used for another request", hint="take a new key"
-                )
-            return _response(kept.body, kept.location, kept.status, replayed=True)
+        if (before := self.replay(session, principal)) is not None:
+            return before
         kept = IdempotentAnswer(
             token_id=principal.token_id, key=self._key, digest=self._digest, status=status, body={}
         )

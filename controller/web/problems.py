@@ -12,8 +12,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from controller.catalog.errors import CatalogError, LintError
-from controller.errors import Invalid, PlugfleetError
+from controller.catalog.errors import Busy, CatalogError, LintError
+from controller.errors import Conflict, Invalid, PlugfleetError
 
 MEDIA_TYPE = "application/problem+json"
 log = structlog.get_logger(__name__)
@@ -85,6 +85,8 @@ async def _ours(request: Request, error: Exception) -> Response:
 
 
 async def _catalog(request: Request, error: Exception) -> Response:
+    if isinstance(error, Busy):
+        return problem_response(request, Conflict(str(error)))
     fields = []
     if isinstance(error, LintError):
         fields = [
@@ -108,6 +110,10 @@ async def _validation(request: Request, error: Exception) -> Response:
 async def _http(request: Request, error: Exception) -> Response:
     """What the framework refuses by itself: no such route, a method that it does not have."""
     assert isinstance(error, HTTPException)
+    if error.status_code == 400:
+        # A body that is no text at all; one that is no JSON is refused as 422 by the framework itself.
+        unreadable = Invalid("the request's body cannot be read", hint="send it in UTF-8")
+        return problem_response(request, unreadable)
     phrase = HTTPStatus(error.status_code).phrase
     problem = PlugfleetError(str(error.detail))
     problem.status, problem.title = error.status_code, phrase  # type: ignore[misc]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from controller.database.base import Json, JsonOrNull, UtcDateTime
+from controller.database.base import Json, JsonOrNull, UtcDateTime, now
 
 revision = "0001"
 down_revision = None
@@ -156,6 +156,7 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_bindings")),
+        sa.UniqueConstraint("hostgroup_id", "plugin", name=op.f("uq_bindings_hostgroup_id_plugin")),
     )
     with op.batch_alter_table("bindings", schema=None) as batch_op:
         batch_op.create_index(
@@ -233,6 +234,18 @@ def upgrade() -> None:
     with op.batch_alter_table("memberships", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_memberships_host_id"), ["host_id"], unique=False)
 
+    op.create_table(
+        "release_bundles",
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("bundle", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["number"],
+            ["releases.number"],
+            name=op.f("fk_release_bundles_number"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_release_bundles")),
+    )
     op.create_table(
         "host_locks",
         sa.Column("host_id", sa.Integer(), nullable=False),
@@ -343,6 +356,21 @@ def upgrade() -> None:
     )
     counters = sa.table("counters", sa.column("name"), sa.column("number"))
     op.bulk_insert(counters, [{"name": name, "number": 1} for name in ("plans", "states")])
+    # Every host is in the hostgroup "all", with no rows of membership.
+    moment = now()
+    everywhere = {
+        "name": "all",
+        "description": "Every host",
+        "rule": "",
+        "variables": {},
+        "secrets": "",
+        "created": moment,
+        "updated": moment,
+        "version": 1,
+    }
+    types = {"variables": Json, "created": UtcDateTime, "updated": UtcDateTime}
+    hostgroups = sa.table("hostgroups", *(sa.column(n, types.get(n)) for n in everywhere))
+    op.bulk_insert(hostgroups, [everywhere])
 
 
 def downgrade() -> None:
@@ -361,6 +389,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_host_locks_deployment_id"))
 
     op.drop_table("host_locks")
+    op.drop_table("release_bundles")
     with op.batch_alter_table("memberships", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_memberships_host_id"))
 
