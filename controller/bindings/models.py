@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, String, Text
+from sqlalchemy import ForeignKey, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from controller.database.base import Base, JsonOrNull, UtcDateTime, now
@@ -35,3 +35,5 @@ class BindingRow(Base):
     version: Mapped[int] = mapped_column(default=1)
 
     hostgroup: Mapped[Hostgroup] = relationship()
+
+    __table_args__ = (UniqueConstraint("hostgroup_id", "plugin"),)

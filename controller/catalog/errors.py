@@ -4,7 +4,8 @@ CatalogError
 ├── SourceError     a source's URL, ref or answer
 ├── ComposeError    sources that do not fit together, or content a fleet must not get
 ├── LintError       the composed tree has lint errors (they are in `.problems`)
-└── ReleaseError    the deploy line could not be moved
+├── ReleaseError    the deploy line could not be moved
+└── Busy            another run works on the deploy line
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ class ComposeError(CatalogError):
 
 class ReleaseError(CatalogError):
     """The deploy line does not hold what was asked for, or could not be moved."""
+
+
+class Busy(CatalogError):
+    """Another run of this machine works on the deploy line, and did not end in time."""
 
 
 class LintError(CatalogError):

@@ -133,3 +133,11 @@ class Repository:
     def text(self, *args: str, env: Mapping[str, str] | None = None) -> str:
         """Run git and return its output as one stripped text."""
         return self.run(*args, env=env).decode("utf-8", "surrogateescape").strip()
+
+    def has_commit(self, commit: str) -> bool:
+        """Whether a commit is in the repository."""
+        try:
+            self.run("cat-file", "-e", f"{commit}^{{commit}}")
+        except GitFailed:
+            return False
+        return True

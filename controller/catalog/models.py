@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import String, Text
+from sqlalchemy import ForeignKey, LargeBinary, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from controller.database.base import Base, Json, UtcDateTime, now
@@ -54,3 +54,18 @@ class ReleaseRow(Base):
     rollback_to: Mapped[int | None]
     by: Mapped[str] = mapped_column(String(200), default="")
     created: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+
+
+class ReleaseBundle(Base):
+    """A release's objects as a git bundle on top of the release before it.
+
+    With these a controller that shares the database, or has lost its catalog folder, makes the
+    deploy line whole again. A table of its own: lists of releases do not read it.
+    """
+
+    __tablename__ = "release_bundles"
+
+    number: Mapped[int] = mapped_column(
+        ForeignKey("releases.number", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    bundle: Mapped[bytes] = mapped_column(LargeBinary)

@@ -55,14 +55,39 @@ class Release:
         return asdict(self) | {"sources": list(self.sources)}
 
 
+def release_ref(number: int) -> str:
+    """The ref that keeps a release's commit, whatever becomes of the deploy line."""
+    return f"refs/releases/{number}"
+
+
 def head(repository: Repository) -> Release | None:
     """The newest release, or None where nothing was published yet."""
     newest = history(repository, limit=1)
     return newest[0] if newest else None
 
 
-def history(repository: Repository, *, limit: int = 0) -> list[Release]:
-    """Releases of the deploy line, newest first; `limit` 0 means all."""
+def at(repository: Repository, commit: str) -> Release:
+    """The release that a commit is.
+
+    Raises:
+        ReleaseError: it is not in the repository, or is none.
+    """
+    try:
+        return history(repository, limit=1, start=commit)[0]
+    except (GitFailed, IndexError):
+        raise ReleaseError(f"commit {commit} is not in {repository.path}") from None
+
+
+def move_line(repository: Repository, commit: str) -> None:
+    """Let the deploy line end at another release; where it ended before is kept under a ref."""
+    before = head(repository)
+    if before:
+        repository.run("update-ref", f"refs/displaced/{before.commit}", before.commit)
+    repository.run("update-ref", _DEPLOY_REF, commit)
+
+
+def history(repository: Repository, *, limit: int = 0, start: str = _DEPLOY_REF) -> list[Release]:
+    """Releases up to `start`, newest first; `limit` 0 means all."""
     try:
         raw = repository.run(
             "log",
@@ -70,10 +95,11 @@ def history(repository: Repository, *, limit: int = 0) -> list[Release]:
             "-z",
             "--format=%H%n%T%n%ct%n%B",
             *([f"--max-count={limit}"] if limit else []),
-            _DEPLOY_REF,
+            start,
+            "--",
         )
     except GitFailed as error:
-        if "unknown revision" in error.stderr or "does not have any commits" in error.stderr:
+        if "bad revision" in error.stderr or "does not have any commits" in error.stderr:
             return []
         raise
     return [_parse(record) for record in raw.decode("utf-8", "replace").split("\0") if record]

@@ -107,17 +107,21 @@ def _parse_source(item: Any, number: int, base: Path) -> Source:
         raise SourceError(f"{where} has no url")
     try:
         return Source(
-            path=_tree_path(item.get("path", "")),
+            path=tree_path(item.get("path", "")),
             url=parse_source_url(item["url"], base=base),
             ref=check_ref(item.get("ref") or "HEAD"),
-            subdir=_tree_path(item.get("subdir", "")),
+            subdir=tree_path(item.get("subdir", "")),
         )
     except SourceError as error:
         raise SourceError(f"{where}: {error}") from None
 
 
-def _tree_path(path: str) -> str:
-    """Normalise a path inside the tree; "" and "." are its root."""
+def tree_path(path: str) -> str:
+    """Normalise a path inside the tree; "" and "." are its root.
+
+    Raises:
+        SourceError: it leads out of the tree, or git could take it for something else.
+    """
     clean = posixpath.normpath(path.strip("/")) if path.strip("/") else ""
     if clean == ".":
         return ""
@@ -148,28 +152,33 @@ def fetch(
     for source in sources:
         ref = source.tracking_ref
         if ref not in commits:
-            commits[ref] = _fetch_one(repository, source, timeout)
+            commits[ref] = fetch_one(repository, source, ref, timeout=timeout)
         fetched.append(FetchedSource(source, commits[ref]))
     return fetched
 
 
-def _fetch_one(repository: Repository, source: Source, timeout: float) -> str:
-    if _COMMIT.match(source.ref) and _has_commit(repository, source.ref):
+def fetch_one(repository: Repository, source: Source, ref: str, *, timeout: float) -> str:
+    """Fetch one source, keep its commit under a ref of the deploy repository, and return it.
+
+    Raises:
+        SourceError: its server, URL or ref did not answer with a commit.
+    """
+    if _COMMIT.match(source.ref) and repository.has_commit(source.ref):
         return source.ref
+    # A redirect could lead a fetch to a machine that nobody named, and askpass would answer it.
+    settings = {"http.followRedirects": "false"}
     env = {}
     if source.url.username or source.url.password:
         env = {
             "GIT_ASKPASS": str(ASKPASS),
             "PLUGFLEET_GIT_USERNAME": source.url.username,
             "PLUGFLEET_GIT_PASSWORD": source.url.password,
-            "GIT_CONFIG_COUNT": "2",
-            # A credential helper of the user's would store what it is given: only askpass answers.
-            "GIT_CONFIG_KEY_0": "credential.helper",
-            "GIT_CONFIG_VALUE_0": "",
-            # Askpass would answer whatever host a redirect leads to.
-            "GIT_CONFIG_KEY_1": "http.followRedirects",
-            "GIT_CONFIG_VALUE_1": "false",
         }
+        # A credential helper of the user's would store what it is given: only askpass answers.
+        settings["credential.helper"] = ""
+    env["GIT_CONFIG_COUNT"] = str(len(settings))
+    for number, (key, value) in enumerate(settings.items()):
+        env |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
     try:
         repository.run(
             "fetch",
@@ -180,24 +189,26 @@ def _fetch_one(repository: Repository, source: Source, timeout: float) -> str:
             "--no-auto-gc",
             "--",
             source.url.clean,
-            f"+{source.ref}:{source.tracking_ref}",
+            f"+{source.ref}:{ref}",
             env=env,
             isolated=False,
             timeout=timeout,
         )
-        return repository.text("rev-parse", "--verify", f"{source.tracking_ref}^{{commit}}")
+        return repository.text("rev-parse", "--verify", f"{ref}^{{commit}}")
     except GitFailed as error:
         reason = error.stderr
         if source.url.password:
             reason = reason.replace(source.url.password, "***")
         raise SourceError(
             f"source {source.url.clean} at {source.ref!r} could not be fetched: {reason}"
+            f"{_what_to_do(reason)}"
         ) from None
 
 
-def _has_commit(repository: Repository, commit: str) -> bool:
-    try:
-        repository.run("cat-file", "-e", f"{commit}^{{commit}}")
-    except GitFailed:
-        return False
-    return True
+def _what_to_do(reason: str) -> str:
+    """What helps against the commonest of git's complaints."""
+    if "could not read Username" in reason:
+        return "; it asks for a user and a password: give the source credentials"
+    if re.search(r"returned error: 30[12378]\b", reason):
+        return "; it redirects, which is not followed: give the address that it redirects to"
+    return ""

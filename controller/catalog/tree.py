@@ -52,3 +52,7 @@ class GitTree(Tree):
         if real is None or real not in self._entries:
             raise FileNotFoundError(2, "no such file in the plugin tree", path)
         return self._repository.run("cat-file", "blob", self._entries[real].blob)
+
+    def paths(self) -> list[str]:
+        """Every folder and file that a binding could name, links resolved by `isfile` and `isdir`."""
+        return sorted({*self._entries, *(path or "." for path in self._children)})

@@ -65,7 +65,11 @@ def parse_source_url(url: str, *, base: Path) -> SourceUrl:
             return SourceUrl(clean=url)
         if ":" in url.split("/", 1)[0]:
             raise SourceError(f"source url {shown!r} is neither a URL, host:path nor a local path")
-        return SourceUrl(clean=str((base / Path(url).expanduser()).resolve()))
+        try:
+            return SourceUrl(clean=str((base / Path(url).expanduser()).resolve()))
+        except (RuntimeError, OSError) as error:
+            # No such user's home folder; a name too long, or links that go round in a circle.
+            raise SourceError(f"source url {shown!r} is no usable path: {error}") from None
     return _parse_standard(url, shown)
 
 

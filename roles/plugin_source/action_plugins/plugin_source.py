@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import getpass
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,23 @@ from controller.bindings.static import (  # noqa: E402
 from controller.catalog.errors import CatalogError, LintError  # noqa: E402
 from controller.catalog.publish import Catalog, Published  # noqa: E402
 from controller.catalog.releases import Release  # noqa: E402
-from controller.catalog.sources import parse_sources  # noqa: E402
+from controller.catalog.sources import FetchedSource, parse_sources  # noqa: E402
 from controller.catalog.tree import GitTree  # noqa: E402
+from roles.plugin_source.control.release import (  # noqa: E402
+    ReleaseOptionError,
+    parse_release,
+    take,
+)
 
-_OPTIONS = {"sources", "bindings", "folder", "timeout", "rollback_to"}
+_OPTIONS = {
+    "sources",
+    "bindings",
+    "folder",
+    "timeout",
+    "rollback_to",
+    "release",
+    "controller",
+}
 
 
 class OptionError(Exception):
@@ -35,7 +49,8 @@ class OptionError(Exception):
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no types
-    """Fetch, compose, lint and publish; then hold the bindings against the release.
+    """Fetch, compose, lint and publish, or take a release that a controller published; then hold the
+    bindings against it.
 
     Returns `release`, `changes` (against the release before), `warnings`, and `bindings`. Runs
     once for a play, opens no connection to any host.
@@ -56,7 +71,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
             result |= self._publish(dict(self._task.args), (task_vars or {}).get("groups", ()))
         except LintError as error:
             result |= {"failed": True, "msg": str(error), "problems": error.problems}
-        except (CatalogError, BindingsError, OptionError) as error:
+        except (CatalogError, BindingsError, OptionError, ReleaseOptionError) as error:
             result |= {"failed": True, "msg": str(error)}
         return result
 
@@ -70,10 +85,25 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         by = f"{getpass.getuser()} with ansible-playbook"
         warnings: list[str] = []
 
-        def approve(tree: GitTree) -> None:
+        def approve(tree: GitTree, _: Sequence[FetchedSource]) -> None:
             warnings.extend(check_bindings(bindings, tree))
 
-        if rollback_to:
+        if options.get("release"):
+            if rollback_to:
+                raise OptionError(
+                    "plugin_source_rollback_to cannot be used with plugin_source_release: the release that "
+                    "the hosts should have is the controller's to say; use `plugfleet rollback`"
+                )
+            release = take(
+                catalog,
+                parse_release(options["release"]),
+                controller=str(options.get("controller") or ""),
+                token=os.environ.get("PLUGFLEET_TOKEN", ""),
+                timeout=timeout,
+            )
+            approve(catalog.tree(release.commit), ())
+            published = Published(release, release.tree, False, [], [])
+        elif rollback_to:
             published = catalog.rollback(rollback_to, dry_run=dry_run, by=by, approve=approve)
         else:
             sources = parse_sources(options.get("sources"), base=Path(self._loader.get_basedir()))
@@ -85,18 +115,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
             for p in published.problems
             if p["severity"] == "warning"
         ]
-        release = published.release
+        newest = published.release
         return {
             "changed": published.changed,
             "msg": _sentence(published, dry_run),
-            "release": release.as_dict() if release else None,
+            "release": newest.as_dict() if newest else None,
             "would_publish": published.changed and dry_run,
             "tree": published.tree,
             "changes": published.changes,
             "repository": str(catalog.repository.path),
             "bindings": bindings,
             "warnings": warnings,
-            "diff": _diff(published, release),
+            "diff": _diff(published, newest),
         }
 
 
@@ -120,7 +150,7 @@ def _sentence(published: Published, dry_run: bool) -> str:
         return "nothing published"
     if published.changed:
         return f"published release {release.number} ({release.commit[:12]}, {files} differ)"
-    return f"release {release.number} ({release.commit[:12]}) is the newest; nothing changed"
+    return f"release {release.number} ({release.commit[:12]}) is the one to have; nothing changed"
 
 
 def _diff(published: Published, release: Release | None) -> list[dict[str, str]]:

@@ -9,7 +9,7 @@ import pytest
 
 from controller.catalog.publish import Catalog
 from controller.catalog.sources import parse_sources
-from tests.controller.catalog.conftest import SourceRepository
+from tests.controller.sources import SourceRepository
 
 
 @pytest.mark.parametrize(

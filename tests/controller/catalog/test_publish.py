@@ -14,7 +14,7 @@ from controller.catalog.errors import ComposeError, LintError, ReleaseError, Sou
 from controller.catalog.publish import Catalog
 from controller.catalog.sources import Source, parse_sources
 from controller.catalog.tree import GitTree
-from tests.controller.catalog.conftest import SourceRepository
+from tests.controller.sources import SourceRepository
 
 MakeSource = Callable[..., SourceRepository]
 

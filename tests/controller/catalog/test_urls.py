@@ -54,6 +54,7 @@ def test_a_relative_path_is_resolved_against_the_playbooks_folder() -> None:
         ("https://example.com/x\n--upload-pack=y", "control characters"),
         ("", "empty"),
         ("   ", "empty"),
+        ("~nobody-of-that-name/x", "no usable path"),
     ],
 )
 def test_urls_that_could_run_or_leak_something_are_refused(url: str, reason: str) -> None:

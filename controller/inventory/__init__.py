@@ -1,0 +1,1 @@
+"""The inventory slice: the fleet as Ansible reads it."""

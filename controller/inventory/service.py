@@ -1,0 +1,137 @@
+"""The inventory document: hosts, hostgroups, plans and connection variables in the form that Ansible's
+inventory scripts have (docs.ansible.com, "Developing dynamic inventory": `--list` with `_meta`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from controller.auth.vault import Vault
+from controller.bindings.service import entry
+from controller.fleet.access import EVERY_HOST
+from controller.fleet.models import Host, HostState
+from controller.plans.facts import Bound, Facts, Group, few, load, memberships
+from controller.plans.service import effective_state
+
+
+def document(
+    session: Session,
+    vault: Vault,
+    hosts: Collection[str] | None = None,
+    with_secrets: bool = False,
+    public_url: str = "",
+    reach: Collection[str] | None = None,
+) -> dict[str, Any]:
+    """The inventory of these hosts, or of all.
+
+    Args:
+        hosts: names; hostgroups without any of them are left out.
+        with_secrets: also the values of secret variables and of secret configuration items.
+        public_url: where a control node fetches a release that it lacks, as
+            `plugin_source_controller`; empty leaves that out.
+        reach: hostgroups whose own secrets may be told, or None for all: a token for the web hosts
+            must not learn the password that `all` has.
+
+    Returns:
+        `_meta.hostvars`, `all`, a group for each hostgroup, and `pf_<state>` for each state.
+    """
+    facts = load(session, vault)
+    wanted = None if hosts is None else frozenset(hosts)
+    rows = list(session.execute(_columns(wanted)))
+    members = memberships(session, None if wanted is None else [row[0] for row in rows])
+    hostvars: dict[str, dict[str, Any]] = {}
+    groups: dict[str, list[str]] = {}
+    if wanted is None:
+        groups = {group.name: [] for group in facts.groups.values() if group.name != EVERY_HOST}
+    states: dict[str, list[str]] = {f"pf_{state.value}": [] for state in HostState}
+    for host_id, name, address, agent_kind, variables, secrets, state, reported in rows:
+        if wanted is not None and name not in wanted:
+            continue
+        group_ids = members[host_id]
+        digest = facts.host_digest(
+            facts.shared(group_ids),
+            address=address,
+            agent_kind=agent_kind,
+            variables=variables,
+            secrets=secrets,
+        )
+        own = dict(variables)
+        if with_secrets and secrets:
+            own |= vault.open(secrets)
+        if address:
+            own["ansible_host"] = address
+        hostvars[name] = own | {"agent_config_kind": agent_kind, "plugfleet_plan": digest}
+        states[f"pf_{effective_state(state, reported, digest).value}"].append(name)
+        for group_id in group_ids:
+            groups.setdefault(facts.groups[group_id].name, []).append(name)
+    told = _Told(vault, with_secrets, reach)
+    by_name = {group.name: group for group in facts.groups.values()}
+    present = [by_name[name] for name in (EVERY_HOST, *sorted(groups)) if name in by_name]
+    found: dict[str, Any] = {
+        group.name: {"hosts": groups.get(group.name, []), "vars": told.variables(group)}
+        for group in present
+    }
+    everyone = found.setdefault(EVERY_HOST, {"vars": {}})
+    everyone.pop("hosts", None)
+    everyone["children"] = [*sorted(groups), *states]
+    everyone["vars"]["plugin_bindings"] = {
+        group.name: told.bindings(group) for group in present if group.bindings
+    }
+    everyone["vars"] |= _release(facts, public_url)
+    found |= {name: {"hosts": names} for name, names in states.items()}
+    return {"_meta": {"hostvars": hostvars}, **found}
+
+
+def _columns(wanted: Collection[str] | None) -> Any:
+    columns = select(
+        Host.id,
+        Host.name,
+        Host.address,
+        Host.agent_kind,
+        Host.variables,
+        Host.secrets,
+        Host.state,
+        Host.reported_plan,
+    ).order_by(Host.name)
+    return columns.where(Host.name.in_(wanted)) if wanted is not None and few(wanted) else columns
+
+
+class _Told:
+    """What is told of hostgroups: everything, or everything but secrets."""
+
+    def __init__(self, vault: Vault, with_secrets: bool, reach: Collection[str] | None) -> None:
+        self._vault = vault
+        self._with_secrets = with_secrets
+        self._reach = reach
+
+    def variables(self, group: Group) -> dict[str, Any]:
+        return group.variables | self._opened(group, group.secrets)
+
+    def bindings(self, group: Group) -> list[Any]:
+        return [self._entry(group, bound) for bound in group.bindings]
+
+    def _entry(self, group: Group, bound: Bound) -> Any:
+        secrets = self._opened(group, bound.secrets)
+        return entry(bound.plugin, {**(bound.config or {}), **secrets} if secrets else bound.config)
+
+    def _opened(self, group: Group, sealed: str) -> dict[str, Any]:
+        if not self._with_secrets or not sealed:
+            return {}
+        if self._reach is not None and not {group.name, EVERY_HOST} & set(self._reach):
+            return {}
+        return self._vault.open(sealed)
+
+
+def _release(facts: Facts, public_url: str) -> dict[str, Any]:
+    """What lets the role plugin_source take the newest release as it is."""
+    if facts.release is None:
+        return {}
+    number, commit = facts.release
+    found: dict[str, Any] = {"plugin_source_release": {"number": number, "commit": commit}}
+    if public_url:
+        found["plugin_source_controller"] = public_url
+    return found
