@@ -8,15 +8,34 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from fastapi.concurrency import run_in_threadpool
 from fastapi.openapi.utils import get_openapi
 
 from controller.audit.api import router as audit
 from controller.auth.api import router as tokens
 from controller.auth.vault import load_vault
+from controller.bindings.api import router as bindings
+from controller.catalog.api import router as sources
+from controller.catalog.deps import publisher_of
 from controller.catalog.publish import Catalog
+from controller.catalog.releaseapi import router as releases
 from controller.database.engine import Database
 from controller.database.migrate import upgrade
+from controller.deployments.api import router as deployments
+from controller.deployments.flow import Dispatcher
+from controller.deployments.stream import Streams
+from controller.fleet.api import router as hosts
+from controller.fleet.hostgroupapi import router as hostgroups
+from controller.fleet.importapi import router as imports
+from controller.gitops.api import router as configuration
+from controller.inventory.api import Bodies
+from controller.inventory.api import router as inventory
+from controller.operations.api import router as metrics
 from controller.operations.health import router as health
+from controller.overview.api import router as overview
+from controller.plans.api import router as plans
+from controller.plans.flow import PlanWatch
+from controller.reports.api import router as reports
 from controller.settings import Settings
 from controller.web import problems
 from controller.web.deps import Context
@@ -24,7 +43,24 @@ from controller.web.problems import Problem
 from controller.web.requests import RequestLog
 
 API = "/api/v1"
-_ROUTERS: tuple[APIRouter, ...] = (tokens, audit)
+_ROUTERS: tuple[APIRouter, ...] = (
+    tokens,
+    audit,
+    imports,
+    hosts,
+    hostgroups,
+    reports,
+    overview,
+    configuration,
+    sources,
+    releases,
+    bindings,
+    plans,
+    inventory,
+    deployments,
+)
+# Seconds that a publish waits for another one, which ansible-playbook may be carrying out.
+_PUBLISH_WAIT = 10
 
 
 def open_context(settings: Settings) -> Context:
@@ -34,12 +70,11 @@ def open_context(settings: Settings) -> Context:
         PlugfleetError: one of them cannot be used; says why.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    vault = load_vault(
-        settings.secret_key, settings.secret_key_file or settings.data_dir / "secret.key"
-    )
+    vault = load_vault(settings.secret_key, settings.key_file)
     database = Database(settings.database)
     upgrade(database.engine)
-    return Context(settings, database, vault, Catalog(settings.catalog_dir))
+    catalog = Catalog(settings.catalog_dir, wait=_PUBLISH_WAIT)
+    return Context(settings, database, vault, catalog)
 
 
 def create_app(context: Context) -> FastAPI:
@@ -47,8 +82,20 @@ def create_app(context: Context) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        context.database.close()
+        await run_in_threadpool(publisher_of(context).sync_at_start)
+        watch = PlanWatch(context.database, context.vault)
+        watch.start()
+        dispatcher = Dispatcher(context.settings, context.database, context.vault)
+        streams = Streams(context.database)
+        try:
+            await run_in_threadpool(dispatcher.start)
+            app.state.dispatcher, app.state.streams = dispatcher, streams
+            yield
+        finally:
+            await streams.close()
+            await run_in_threadpool(dispatcher.stop)
+            await run_in_threadpool(watch.stop)
+            context.database.close()
 
     app = FastAPI(
         title="plugfleet",
@@ -58,9 +105,11 @@ def create_app(context: Context) -> FastAPI:
         redoc_url=None,
     )
     app.state.context = context
+    app.state.inventories = Bodies()
     app.add_middleware(RequestLog)
     problems.install(app)
     app.include_router(health)
+    app.include_router(metrics)
     for router in _ROUTERS:
         app.include_router(router, prefix=API)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way

@@ -115,6 +115,11 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{self.data_dir / 'plugfleet.db'}"
 
     @property
+    def key_file(self) -> Path:
+        """The file with the keys of secrets."""
+        return self.secret_key_file or self.data_dir / "secret.key"
+
+    @property
     def catalog_dir(self) -> Path:
         """The folder of the deploy repository."""
         return self.data_dir / "catalog"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from controller.settings import Settings
 from controller.web.deps import Context
 from tests.controller import postgresql
 from tests.controller.server import Api, serving
+from tests.controller.sources import SourceRepository
 
 
 @pytest.fixture(scope="session")
@@ -77,3 +78,17 @@ def api(context: Context) -> Iterator[Api]:
     """A controller that answers HTTP."""
     with serving(context) as served:
         yield served
+
+
+@pytest.fixture
+def make_source(tmp_path: Path) -> Callable[..., SourceRepository]:
+    """Makes source repositories, each with one step script unless told otherwise."""
+
+    def make(name: str = "source", script: str = "sys/ntp/600_ntp.py") -> SourceRepository:
+        repository = SourceRepository(tmp_path / name)
+        if script:
+            repository.write(script)
+            repository.commit()
+        return repository
+
+    return make

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -28,8 +29,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
                 "msg": f"{name!r} holds no visit to {host}; register plugin_visit under that name",
             }
         # What the visit did step by step stands in its own registered result; here it would hide
-        # the one sentence that matters.
-        hidden = () if self._display.verbosity else ("steps", "needed")
+        # the one sentence that matters. The controller, which keeps it, reads results, not lines.
+        told_whole = self._display.verbosity or "PLUGFLEET_WAVE" in os.environ
+        hidden = () if told_whole else ("steps", "needed")
         result = {key: value for key, value in visited.items() if key not in hidden}
         # What was done to a host is worth its line; that one is right is said by its `ok`.
         result["_ansible_verbose_always"] = bool(visited.get("changed"))

@@ -24,6 +24,7 @@ from controller.bindings.static import bindings_of, listed_keys  # noqa: E402
 from controller.catalog.git import Repository  # noqa: E402
 from controller.catalog.tree import GitTree  # noqa: E402
 from roles.plugin_sync.control.connections import ConnectionRefused, HostConnection  # noqa: E402
+from roles.plugin_sync.control.journal import Journal  # noqa: E402
 from roles.plugin_sync.control.packs import Packs  # noqa: E402
 from roles.plugin_sync.control.plan import STEPS, Program, Wanted, render_unit  # noqa: E402
 from roles.plugin_sync.control.program import executor_program  # noqa: E402
@@ -83,6 +84,7 @@ class _Batch:
             packs = Packs(repository, self._release["commit"])
             self._tree = GitTree(repository, published["tree"])
         self._visitor = Visitor(packs, check=bool(action._task.check_mode))
+        self._journal = Journal()
 
     def visit(self, names: list[str], workers: int) -> dict[str, dict[str, Any]]:
         """Visit hosts, `workers` at a time; a host's trouble stays its own."""
@@ -98,7 +100,7 @@ class _Batch:
                 results[name] = unexpected(error)
         with ThreadPoolExecutor(max_workers=max(1, min(workers, len(ready)))) as pool:
             running = [
-                (name, pool.submit(self._visitor.visit, connection, wanted))
+                (name, pool.submit(self._visit, name, connection, wanted))
                 for name, connection, wanted in ready
             ]
             for name, future in running:
@@ -106,6 +108,12 @@ class _Batch:
         for _, connection, _ in ready:
             connection.close()
         return results
+
+    def _visit(self, name: str, connection: HostConnection, wanted: Wanted) -> dict[str, Any]:
+        self._journal.begun(name)
+        result = self._visitor.visit(connection, wanted)
+        self._journal.ended(name, result)
+        return result
 
     def _prepare(self, name: str) -> tuple[HostConnection, Wanted]:
         action, task = self._action, self._action._task

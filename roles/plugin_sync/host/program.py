@@ -43,7 +43,9 @@ def run(plan: dict[str, Any], blobs: dict[str, bytes]) -> None:
     report: dict[str, Any] = {"steps": [], "failed": False}
     signal.signal(signal.SIGALRM, _out_of_time)
     signal.alarm(int(plan["timeout"]))
-    name = "lock"
+    # A run of the controller ends every process with its mark; what is started here is to stay.
+    os.environ.pop("PLUGFLEET_WAVE", None)
+    name, started = "lock", time.time()
     try:
         os.umask(0o022)
         lock = _lock(plan["root"])
@@ -60,17 +62,18 @@ def run(plan: dict[str, Any], blobs: dict[str, bytes]) -> None:
                 )
         os.close(lock)
     except StepFailed as error:
-        _fail(report, name, str(error), error.code)
+        _fail(report, name, str(error), error.code, time.time() - started)
     except OSError as error:
-        _fail(report, name, _explain(error), "os-error")
+        _fail(report, name, _explain(error), "os-error", time.time() - started)
     finally:
         signal.alarm(0)
     sys.stdout.write(f"\n{MARKER}\n{json.dumps(report)}\n")
 
 
-def _fail(report: dict[str, Any], step: str, message: str, code: str) -> None:
+def _fail(report: dict[str, Any], step: str, message: str, code: str, seconds: float) -> None:
     report["failed"] = True
-    report["steps"].append({"step": step, "failed": True, "msg": message, "code": code})
+    failed = {"step": step, "failed": True, "msg": message, "code": code}
+    report["steps"].append(dict(failed, seconds=round(seconds, 3)))
 
 
 def _lock(root: str) -> int:

@@ -1,0 +1,116 @@
+"""Which hosts a deployment concerns, and which of them need a visit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from controller.auth.principal import Principal
+from controller.auth.vault import Vault
+from controller.deployments.schemas import DeploymentRequest
+from controller.errors import Forbidden, Invalid
+from controller.fleet.access import EVERY_HOST, seen_by
+from controller.fleet.models import Host, Hostgroup, HostState, Membership
+from controller.plans import service as plans
+
+_AT_ONCE = 500
+_NAMED = 20  # unknown names that an error lists
+# A host in one of these states is visited whatever plan it reported before.
+_SUSPECT = (HostState.DRIFTED, HostState.FAILED, HostState.UNREACHABLE)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """One host of a deployment; `current` where it reports its plan already."""
+
+    id: int
+    name: str
+    plan: str
+    current: bool
+
+
+def choose(
+    session: Session, by: Principal, vault: Vault, request: DeploymentRequest
+) -> list[Chosen]:
+    """The hosts that are asked for, in order of their names.
+
+    Raises:
+        Invalid: names each host and hostgroup that there is not.
+        Forbidden: the token does not reach that far.
+    """
+    ids = _asked_for(session, by, request)
+    digests = plans.digests(session, vault, None if ids is None else sorted(ids))
+    columns = select(Host.id, Host.name, Host.reported_plan, Host.state)
+    rows = []
+    if ids is None:
+        rows = list(session.execute(columns))
+    else:
+        for part in _parts(sorted(ids)):
+            rows += list(session.execute(columns.where(Host.id.in_(part))))
+    return sorted(
+        (
+            Chosen(
+                host_id,
+                name,
+                digests[host_id],
+                current=reported == digests[host_id] and state not in _SUSPECT,
+            )
+            for host_id, name, reported, state in rows
+        ),
+        key=lambda host: host.name,
+    )
+
+
+def _asked_for(session: Session, by: Principal, request: DeploymentRequest) -> set[int] | None:
+    """Ids of the hosts, or None for every one."""
+    if EVERY_HOST in request.hostgroups or not (request.hosts or request.hostgroups):
+        by.need_whole_fleet("a deployment to every host")
+        return None
+    by.need_hostgroups(request.hostgroups)
+    ids, unknown = _by_name(session, by, sorted(set(request.hosts)))
+    groups = dict(
+        session.execute(
+            select(Hostgroup.name, Hostgroup.id).where(Hostgroup.name.in_(request.hostgroups))
+        ).all()
+    )
+    unknown += [
+        {"field": "hostgroups", "message": f"there is no hostgroup {name!r}"}
+        for name in sorted(set(request.hostgroups) - set(groups))
+    ]
+    if unknown:
+        shown = "; ".join(field["message"] for field in unknown[:_NAMED])
+        more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+        raise Invalid(shown + more, fields=unknown[:_NAMED])
+    members = select(Membership.host_id).where(Membership.hostgroup_id.in_(groups.values()))
+    return ids | set(session.scalars(members))
+
+
+def _by_name(
+    session: Session, by: Principal, names: Sequence[str]
+) -> tuple[set[int], list[dict[str, str]]]:
+    known: dict[str, int] = {}
+    seen: set[int] = set()
+    for part in _parts(names):
+        query = select(Host.name, Host.id).where(Host.name.in_(part))
+        known.update(session.execute(query).all())
+        seen.update(session.scalars(select(Host.id).where(Host.name.in_(part), seen_by(by))))
+    outside = sorted(name for name, host_id in known.items() if host_id not in seen)
+    if outside:
+        raise Forbidden(
+            f"token {by.name!r} is limited to {', '.join(sorted(by.hostgroups or ()))}; "
+            f"not to {', '.join(outside[:_NAMED])}"
+        )
+    unknown = [
+        {"field": "hosts", "message": f"there is no host {name!r}"}
+        for name in names
+        if name not in known
+    ]
+    return set(known.values()), unknown
+
+
+def _parts(items: Sequence[int] | Sequence[str]) -> Iterable[Sequence[int] | Sequence[str]]:
+    for start in range(0, len(items), _AT_ONCE):
+        yield items[start : start + _AT_ONCE]

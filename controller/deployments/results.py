@@ -1,0 +1,213 @@
+"""What came of hosts: written into their deployment's rows and, unless it only looked, the hosts' own.
+
+Used by the runs of this controller and by what a control node reports of its own runs, so that both
+leave a host in the same state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from controller.database import counters
+from controller.database.base import now
+from controller.deployments.models import Deployment, HostLock, HostResult, HostStatus
+from controller.fleet.models import Host, HostState
+
+_AT_ONCE = 500  # names in one query; SQLite takes some 32,000 variables
+_MOST_TEXT = 20_000  # characters of a message that are kept
+_MOST_DIFF = 200_000  # characters of a file in a diff that are kept
+
+# What a host's row says after a visit; nothing is known of hosts that were not visited.
+_STATES = {
+    HostStatus.OK: HostState.CONVERGED,
+    HostStatus.CHANGED: HostState.CONVERGED,
+    HostStatus.FAILED: HostState.FAILED,
+    HostStatus.INTERRUPTED: HostState.FAILED,
+    HostStatus.UNREACHABLE: HostState.UNREACHABLE,
+}
+
+
+@dataclass(frozen=True)
+class HostOutcome:
+    """What came of one host.
+
+    Attributes:
+        plan: digest of the plan that it was brought to; empty where that is not its newest plan.
+        touched: whether anything may have been changed on it.
+    """
+
+    host: str
+    status: HostStatus
+    message: str = ""
+    warnings: Sequence[str] = ()
+    steps: Sequence[Mapping[str, Any]] = ()
+    diff: Sequence[Mapping[str, Any]] = ()
+    plan: str = ""
+    touched: bool = True
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """The release that a run brought to its hosts."""
+
+    number: int
+    commit: str
+
+
+@dataclass
+class _Rows:
+    results: list[dict[str, Any]] = field(default_factory=list)
+    hosts: dict[HostStatus, list[dict[str, Any]]] = field(default_factory=dict)
+
+
+def outcome_of(host: str, result: Mapping[str, Any], plan: str = "") -> HostOutcome:
+    """The outcome that a task result of `plugin_visit` or `plugin_report` tells of."""
+    if result.get("unreachable"):
+        status = HostStatus.UNREACHABLE
+    elif result.get("failed"):
+        status = HostStatus.FAILED
+    elif result.get("changed"):
+        status = HostStatus.CHANGED
+    else:
+        status = HostStatus.OK
+    return HostOutcome(
+        host=host,
+        status=status,
+        message=str(result.get("msg", "")),
+        warnings=[str(line) for line in result.get("warnings") or []],
+        steps=[_step(step) for step in result.get("steps") or [] if isinstance(step, Mapping)],
+        diff=[_diff(entry) for entry in _listed(result.get("diff")) if isinstance(entry, Mapping)],
+        plan=plan,
+        touched=bool(result.get("changed") or result.get("steps")),
+    )
+
+
+def record_results(
+    session: Session,
+    deployment: Deployment,
+    outcomes: Iterable[HostOutcome],
+    release: Delivered | None,
+    *,
+    held_only: bool = True,
+) -> None:
+    """Write what came of hosts.
+
+    Args:
+        deployment: its rows for these hosts are there already.
+        release: what the hosts were to get; None where the run did not come that far.
+        held_only: change only hosts that the deployment still holds the lock of. A result that
+            comes after its deployment was taken over must not hide what was done since.
+    """
+    by_name = {outcome.host: outcome for outcome in outcomes}
+    names = sorted(by_name)
+    held = _held(session, deployment.id) if held_only else None
+    rows = _Rows()
+    for start in range(0, len(names), _AT_ONCE):
+        part = names[start : start + _AT_ONCE]
+        query = select(HostResult.id, HostResult.host, HostResult.host_id).where(
+            HostResult.deployment_id == deployment.id, HostResult.host.in_(part)
+        )
+        for result_id, name, host_id in session.execute(query):
+            outcome = by_name[name]
+            rows.results.append(_result_row(result_id, outcome))
+            if deployment.check or host_id is None or outcome.status not in _STATES:
+                continue
+            if held is None or host_id in held:
+                row = _host_row(host_id, outcome, deployment.id, release)
+                rows.hosts.setdefault(outcome.status, []).append(row)
+    if rows.results:
+        session.execute(update(HostResult), rows.results)
+    if not rows.hosts:
+        return
+    _keep_since(session, rows.hosts)
+    for part_of_hosts in rows.hosts.values():
+        for columns in _alike(part_of_hosts):
+            session.execute(update(Host), columns)
+    counters.advance(session, counters.STATES)
+
+
+def _held(session: Session, deployment_id: int) -> set[int]:
+    return set(
+        session.scalars(select(HostLock.host_id).where(HostLock.deployment_id == deployment_id))
+    )
+
+
+def _result_row(result_id: int, outcome: HostOutcome) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "id": result_id,
+        "status": outcome.status.value,
+        "message": outcome.message[:_MOST_TEXT],
+        "warnings": list(outcome.warnings),
+        "steps": [dict(step) for step in outcome.steps],
+        "diff": [dict(entry) for entry in outcome.diff],
+        "ended": now(),
+    }
+    if outcome.plan:
+        row["plan"] = outcome.plan
+    return row
+
+
+def _host_row(
+    host_id: int, outcome: HostOutcome, deployment_id: int, release: Delivered | None
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": host_id, "state": _STATES[outcome.status].value}
+    if outcome.status in (HostStatus.OK, HostStatus.CHANGED):
+        row["last_error"] = ""
+        row["reported_plan"] = outcome.plan
+        if release:
+            row["reported_release"] = release.number
+            row["reported_commit"] = release.commit
+        if not outcome.plan:
+            row["state"] = HostState.PENDING.value  # right, but by a plan that is no longer its own
+        return row
+    row["last_error"] = f"deployment {deployment_id}: {outcome.message}"[:_MOST_TEXT]
+    if outcome.touched:
+        row["reported_plan"] = ""  # it may be half way
+    return row
+
+
+def _keep_since(session: Session, hosts: Mapping[HostStatus, list[dict[str, Any]]]) -> None:
+    """`state_since` moves only where the state changes."""
+    rows = [row for part in hosts.values() for row in part]
+    before: dict[int, str] = {}
+    for start in range(0, len(rows), _AT_ONCE):
+        ids = [row["id"] for row in rows[start : start + _AT_ONCE]]
+        query = select(Host.id, Host.state).where(Host.id.in_(ids))
+        before.update((host_id, state) for host_id, state in session.execute(query))
+    moment = now()
+    for row in rows:
+        if before.get(row["id"]) != row["state"]:
+            row["state_since"] = moment
+
+
+def _alike(rows: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Rows by the columns that they set: one statement serves all that set the same."""
+    groups: dict[frozenset[str], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(frozenset(row), []).append(row)
+    return list(groups.values())
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list) else [value]
+
+
+def _step(step: Mapping[str, Any]) -> dict[str, Any]:
+    kept = ("step", "changed", "failed", "msg", "seconds", "code")
+    return {name: step[name] for name in kept if name in step}
+
+
+def _diff(entry: Mapping[str, Any]) -> dict[str, Any]:
+    kept = ("before", "after", "before_header", "after_header", "prepared")
+    return {
+        name: str(entry[name] if entry[name] is not None else "")[:_MOST_DIFF]
+        for name in kept
+        if name in entry
+    }

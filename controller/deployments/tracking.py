@@ -1,0 +1,200 @@
+"""What a run has told of its hosts so far, and what that means for those that it said nothing of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from controller.deployments.cleaning import Cleaner
+from controller.deployments.events import Event
+from controller.deployments.journal import Entry as JournalEntry
+from controller.deployments.journal import JournalReader
+from controller.deployments.models import HostStatus, Status
+from controller.deployments.recorder import Entry, WaveEnd
+from controller.deployments.results import HostOutcome, outcome_of
+
+# A host's visit is told of by the journal; a start for each task and host would say nothing more.
+_NOT_KEPT = {"runner_on_start"}
+_RESULTS = {"runner_on_ok", "runner_on_failed", "runner_on_unreachable"}
+_LAST_WORDS = 5  # lines of output that explain a playbook that did not get anywhere
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """Why a run was ended before it was through."""
+
+    status: Status
+    reason: str
+
+
+@dataclass(frozen=True)
+class Over:
+    """No process of the run is left.
+
+    Attributes:
+        exit_status: of ansible-playbook, or None where it was killed.
+    """
+
+    stopped: Stopped | None
+    exit_status: int | None
+
+
+class LookAtJournal:
+    """The journal may hold more than it did."""
+
+
+class Tracker:
+    """Reads the events and the journal of one run, in one thread.
+
+    Args:
+        plans: digest of the plan that the run brings each of its hosts to.
+    """
+
+    def __init__(self, plans: Mapping[str, str], cleaner: Cleaner, journal: JournalReader) -> None:
+        self._reader = journal
+        self._plans = plans
+        self._cleaner = cleaner
+        self._begun: set[str] = set()
+        self._decided: dict[str, HostStatus] = {}
+        self._visit_began = False
+        self._journal_seen = False
+        self._errors: dict[str, str] = {}
+        self._unreachable: set[str] = set()
+        self._words: list[str] = []
+
+    def read(self, told: Any) -> list[Entry]:
+        """What to keep now.
+
+        Args:
+            told: an event as ansible-runner gives it, LookAtJournal, or Over.
+        """
+        if isinstance(told, LookAtJournal):
+            return self._journal()
+        if isinstance(told, Over):
+            return [*self._journal(), *self._rest(told), self._end(told)]
+        return self._event(told)
+
+    def _journal(self) -> list[Entry]:
+        return [kept for entry in self._reader.new() for kept in self._journal_entry(entry)]
+
+    def _journal_entry(self, entry: JournalEntry) -> list[Entry]:
+        self._journal_seen = True
+        if entry.result is None:
+            self._begun.add(entry.host)
+            return [Event("host.began", host=entry.host)]
+        return self._result(entry.host, entry.result)
+
+    def _result(self, host: str, result: Mapping[str, Any]) -> list[Entry]:
+        if host in self._decided or host not in self._plans:
+            return []
+        outcome = outcome_of(host, self._cleaner.data(result), self._plans[host])
+        self._decided[host] = outcome.status
+        return [outcome]
+
+    def _event(self, told: Mapping[str, Any]) -> list[Entry]:
+        kind, data = str(told.get("event", "")), told.get("event_data") or {}
+        if kind in _NOT_KEPT:
+            return []
+        action, host = data.get("task_action", ""), str(data.get("host", ""))
+        result = data.get("res")
+        result = result if isinstance(result, Mapping) else {}
+        entries: list[Entry] = []
+        if kind == "playbook_on_task_start" and action == "plugin_visit":
+            self._visit_began = True
+        if kind in _RESULTS and action == "plugin_report":
+            # The journal was written before; it tells what a host began with too.
+            entries = self._journal()
+            unreachable = kind == "runner_on_unreachable"
+            entries += self._result(host, dict(result, unreachable=unreachable))
+        elif kind in ("runner_on_failed", "runner_on_unreachable"):
+            self._note_error(kind, data, host, result)
+        elif kind in ("verbose", "error", "warning", "system_warning"):
+            self._words.append(self._cleaner.text(str(told.get("stdout", ""))).strip())
+        return [*entries, self._kept(kind, told, data, host, result)]
+
+    def _note_error(
+        self, kind: str, data: Mapping[str, Any], host: str, result: Mapping[str, Any]
+    ) -> None:
+        if data.get("ignore_errors"):
+            return
+        if kind == "runner_on_unreachable":
+            self._unreachable.add(host)
+        message = self._cleaner.text(str(result.get("msg", "")))
+        self._errors.setdefault(host, f"{data.get('task', 'a task')}: {message}")
+
+    def _kept(
+        self,
+        kind: str,
+        told: Mapping[str, Any],
+        data: Mapping[str, Any],
+        host: str,
+        result: Mapping[str, Any],
+    ) -> Event:
+        kept: dict[str, Any] = {
+            name: data[name] for name in ("play", "task", "duration") if data.get(name)
+        }
+        if "msg" in result:
+            kept["msg"] = result["msg"]
+        if kind in _RESULTS:
+            kept["changed"] = bool(result.get("changed"))
+        if kind == "playbook_on_stats":
+            names = ("ok", "changed", "failures", "dark", "skipped")
+            kept |= {name: len(data.get(name) or {}) for name in names}
+        if kind not in _RESULTS and told.get("stdout"):
+            kept["stdout"] = told["stdout"]
+        counter = int(told.get("counter") or 0)
+        return Event(kind, self._cleaner.data(kept), host=host, counter=counter)
+
+    def _rest(self, over: Over) -> Iterator[HostOutcome]:
+        """Outcomes of the hosts that nothing was told of."""
+        for host in self._plans:
+            if host not in self._decided:
+                outcome = self._undecided(host, over)
+                self._decided[host] = outcome.status
+                yield outcome
+
+    def _undecided(self, host: str, over: Over) -> HostOutcome:
+        stopped = over.stopped
+        # Without a journal it is not known which hosts a visit had come to.
+        touched = host in self._begun or (self._visit_began and not self._journal_seen)
+        if stopped or over.exit_status is None:
+            reason = stopped.reason if stopped else "ansible-playbook was killed"
+            if touched:
+                message = f"{reason} while this host was being visited; deploy to it again"
+                return HostOutcome(host, HostStatus.INTERRUPTED, message)
+            status = HostStatus.CANCELED if stopped else HostStatus.FAILED
+            return HostOutcome(host, status, f"{reason}; this host was not visited", touched=False)
+        error = self._errors.get(host) or self._trouble()
+        message = error or "the playbook ended without a word about this host"
+        status = HostStatus.UNREACHABLE if host in self._unreachable else HostStatus.FAILED
+        return HostOutcome(host, status, message, touched=touched)
+
+    def _trouble(self) -> str:
+        """What went wrong with the playbook as a whole, in its own words; or nothing."""
+        if self._errors:
+            return next(iter(self._errors.values()))
+        return " / ".join(word for word in self._words[-_LAST_WORDS:] if word)
+
+    def _end(self, over: Over) -> WaveEnd:
+        """How the wave ended, once every host is decided."""
+        if over.stopped:
+            return WaveEnd(over.stopped.status, over.stopped.reason, over.exit_status)
+        if over.exit_status is None:
+            return WaveEnd(Status.FAILED, "ansible-playbook was killed", None)
+        told = lost(self._decided.values())
+        if told or over.exit_status:
+            reason = told or self._trouble() or f"ansible-playbook ended with {over.exit_status}"
+            return WaveEnd(Status.FAILED, reason, over.exit_status)
+        return WaveEnd(Status.SUCCEEDED, "", over.exit_status)
+
+
+def lost(statuses: Iterable[HostStatus]) -> str:
+    """ "2 hosts failed, 1 unreachable"; empty where none was lost."""
+    found: Sequence[HostStatus] = list(statuses)
+    parts = [
+        f"{number} {status.value}"
+        for status in (HostStatus.FAILED, HostStatus.UNREACHABLE, HostStatus.INTERRUPTED)
+        if (number := found.count(status))
+    ]
+    return f"of {len(found)} hosts: {', '.join(parts)}" if parts else ""

@@ -1,0 +1,106 @@
+"""The controller's end of a wave's run: the process, and the pipe that it lives by."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from controller.auth.vault import Vault
+from controller.database.engine import Database
+from controller.deployments.cleaning import Cleaner, secrets_of
+from controller.deployments.models import HostResult, Wave
+from controller.deployments.processes import VARIABLE, end_marked, mark
+from controller.deployments.rundir import RunDir
+from controller.deployments.waves import Left
+from controller.settings import Settings
+
+_PACKAGES = Path(__file__).resolve().parents[2]
+
+
+class WaveProcess:
+    """A running `controller.deployments.run`.
+
+    Attributes:
+        pid: of the process.
+    """
+
+    def __init__(self, settings: Settings, wave_id: int) -> None:
+        self._mark = mark(wave_id, settings.database)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "controller.deployments.run", str(wave_id)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            cwd=_PACKAGES,
+            env=_environment(self._mark),
+            start_new_session=True,  # a terminal's Ctrl-C is for the controller
+        )
+        self.pid = self._process.pid
+        self.say(settings.model_dump_json().encode() + b"\n")
+
+    def say(self, line: bytes) -> None:
+        """Tell the process something; one that has ended already does not mind."""
+        pipe = self._process.stdin
+        assert pipe is not None
+        with contextlib.suppress(BrokenPipeError, ValueError):
+            pipe.write(line)
+            pipe.flush()
+
+    def wait(self, seconds: float) -> int | None:
+        """Its exit status, negative for a signal; None if it does not end in this time."""
+        try:
+            status = self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+        self._close_pipe()
+        return status
+
+    def kill(self) -> None:
+        """End it and all that it started, at once."""
+        self._process.kill()
+        end_marked(self._mark, patience=0)
+
+    def end_playbook(self, patience: float) -> None:
+        """See to it that nothing of the run touches a host any more; the process itself may go on."""
+        end_marked(self._mark, patience=patience, spare={self.pid})
+
+    def let_go(self) -> None:
+        """Close the pipe, which says that this controller follows the run no longer."""
+        self._close_pipe()
+        # It ends when it likes, and must not stay a zombie then.
+        threading.Thread(target=self._process.wait, name="reap", daemon=True).start()
+
+    def _close_pipe(self) -> None:
+        pipe = self._process.stdin
+        assert pipe is not None
+        with contextlib.suppress(BrokenPipeError):
+            pipe.close()
+
+
+def what_is_left(settings: Settings, database: Database, vault: Vault, wave_id: int) -> Left:
+    """What the run of a wave left behind on this machine."""
+    with database.read() as session:
+        wave = session.get_one(Wave, wave_id)
+        hosts = session.scalars(
+            HostResult.__table__.select()
+            .with_only_columns(HostResult.host)
+            .where(HostResult.deployment_id == wave.deployment_id, HostResult.wave == wave.number)
+        ).all()
+        cleaner = Cleaner(secrets_of(session, vault, hosts))
+    folder = RunDir(mark(wave_id, settings.database), settings.data_dir / "runs")
+    return Left(folder, cleaner)
+
+
+def _environment(wanted: str) -> dict[str, str]:
+    """This process's environment without what is the controller's own, which may be secret."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PLUGFLEET_")}
+    return kept | {VARIABLE: wanted}
+
+
+def describe_end(status: int) -> str:
+    """How a process ended that should not have."""
+    how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+    return f"the run's process {how}"
