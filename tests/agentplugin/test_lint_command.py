@@ -75,7 +75,7 @@ def test_wrong_use_exits_2_with_one_clear_message(words: tuple[str, ...]) -> Non
     assert run.returncode == 2
     assert "Traceback" not in run.stderr + run.stdout
     if "/no/such/dir" in words:
-        assert run.stderr.startswith("plugfleet lint: cannot read /no/such/dir: No such file")
+        assert run.stderr.startswith("plugfleet: cannot read /no/such/dir: No such file")
         assert run.stdout == ""
 
 

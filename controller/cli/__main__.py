@@ -1,0 +1,7 @@
+"""`python -m controller.cli`: the same as `plugfleet`."""
+
+from __future__ import annotations
+
+from controller.cli import main
+
+main()

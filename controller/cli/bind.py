@@ -1,0 +1,153 @@
+"""`plugfleet bind`: which hostgroup runs which plugins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from controller.cli import output
+from controller.cli.completion import hostgroup_names
+from controller.cli.options import AsJson, Limit, open_client, patch, read_yaml, secrets
+from controller.cli.preview import Preview, show_preview
+
+app = typer.Typer(help="Bindings: list, add, change, remove.", no_args_is_help=True)
+
+Secrets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--secret",
+        help="Configuration item whose value is asked for, or read from standard input, and never shown.",
+    ),
+]
+Id = Annotated[int, typer.Argument(help="Its number, as `plugfleet bind list` shows it.")]
+
+
+@app.command("list")
+def list_bindings(
+    ctx: typer.Context,
+    group: Annotated[
+        str,
+        typer.Option(
+            "--group", "-g", help="Only of this hostgroup.", autocompletion=hostgroup_names
+        ),
+    ] = "",
+    plugin: Annotated[str, typer.Option(help="Only of this plugin.")] = "",
+    limit: Limit = None,
+    as_json: AsJson = False,
+) -> None:
+    """List bindings."""
+    with open_client(ctx) as client:
+        rows = list(client.items("bindings", limit=limit, hostgroup=group, plugin=plugin))
+    if as_json:
+        output.show_json(rows)
+        return
+    output.show_table(
+        rows,
+        (
+            output.Column("Id", "id", right=True),
+            output.Column("Hostgroup", "hostgroup"),
+            output.Column("Plugin", "plugin"),
+            output.Column("Configuration", "config"),
+            output.Column("Secret items", "config_secrets"),
+        ),
+    )
+
+
+@app.command()
+def show(ctx: typer.Context, number: Id, as_json: AsJson = False) -> None:
+    """Show a binding."""
+    with open_client(ctx) as client:
+        found = client.get(f"bindings/{number}")
+    if as_json:
+        output.show_json(found)
+    else:
+        output.show_fields(found)
+
+
+@app.command()
+def add(
+    ctx: typer.Context,
+    group: Annotated[
+        str, typer.Argument(help="Hostgroup, or all.", autocompletion=hostgroup_names)
+    ],
+    plugin: Annotated[
+        str,
+        typer.Argument(help="Plugin directory, script, 'script(arg1,arg2)', or manifest plugin."),
+    ],
+    config: Annotated[
+        Path | None,
+        typer.Option(help="YAML or JSON file with a manifest plugin's configuration; - is stdin."),
+    ] = None,
+    secret: Secrets = None,
+    preview: Preview = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let a hostgroup's hosts run a plugin, from their next deployment on."""
+    body: dict[str, Any] = {"hostgroup": group, "plugin": plugin}
+    if config is not None:
+        body["config"] = read_yaml(config)
+    if secret and not preview:
+        body["config_secrets"] = secrets(secret)
+    with open_client(ctx) as client:
+        if preview:
+            show_preview(client, {"bindings": {"add": [body]}}, as_json=as_json)
+            return
+        made = client.send("POST", "bindings", body=body)
+    if as_json:
+        output.show_json(made)
+    else:
+        output.say(f"Bound {plugin} to hostgroup {group}: binding {made['id']}.")
+
+
+@app.command()
+def change(
+    ctx: typer.Context,
+    number: Id,
+    plugin: Annotated[str | None, typer.Option(help="Bind this instead.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="YAML or JSON file with a manifest plugin's configuration; - is stdin."),
+    ] = None,
+    secret: Secrets = None,
+    remove_secret: Annotated[
+        list[str] | None, typer.Option(help="Name of a secret item to remove.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change some of a binding's fields; the others stay."""
+    given: dict[str, Any] = {}
+    if plugin is not None:
+        given["plugin"] = plugin
+    if config is not None:
+        given["config"] = read_yaml(config)
+    if secret:
+        given["config_secrets"] = secrets(secret)
+    body = patch(given, {"config_secrets": remove_secret})
+    with open_client(ctx) as client:
+        made = client.send("PATCH", f"bindings/{number}", body=body)
+    if as_json:
+        output.show_json(made)
+    else:
+        output.say(f"Changed binding {number}.")
+
+
+@app.command()
+def remove(
+    ctx: typer.Context,
+    numbers: Annotated[list[int], typer.Argument(help="Their numbers.")],
+    preview: Preview = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove bindings: their hosts stop running the plugins with their next deployment."""
+    with open_client(ctx) as client:
+        if preview:
+            show_preview(client, {"bindings": {"remove": numbers}}, as_json=as_json)
+            return
+        for number in numbers:
+            client.send("DELETE", f"bindings/{number}")
+            if not as_json:
+                output.say(f"Removed binding {number}.")
+    if as_json:
+        output.show_json({"removed": numbers})

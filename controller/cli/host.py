@@ -1,0 +1,325 @@
+"""`plugfleet host`: the hosts of the fleet."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from controller.cli import output
+from controller.cli.client import segment
+from controller.cli.completion import host_names, hostgroup_names
+from controller.cli.exits import CommandError, Exit
+from controller.cli.options import (
+    AsJson,
+    Limit,
+    open_client,
+    pairs,
+    patch,
+    read_input,
+    secrets,
+    variables,
+)
+
+app = typer.Typer(help="Hosts: list, add, import, change, remove.", no_args_is_help=True)
+
+
+class AgentKind(enum.StrEnum):
+    """What runs the plugins of a host."""
+
+    EXECUTOR = "executor"
+    FALCON = "falcon"
+
+
+class State(enum.StrEnum):
+    """The state of a host against its plan."""
+
+    PENDING = "pending"
+    CONVERGED = "converged"
+    DRIFTED = "drifted"
+    FAILED = "failed"
+    UNREACHABLE = "unreachable"
+
+
+class Format(enum.StrEnum):
+    """What hosts can be imported from."""
+
+    JSON = "json"
+    CSV = "csv"
+    ANSIBLE = "ansible"
+
+
+_SUFFIXES = {".json": Format.JSON, ".csv": Format.CSV, ".ini": Format.ANSIBLE, ".yml": Format.ANSIBLE,
+             ".yaml": Format.ANSIBLE}  # fmt: skip
+
+Name = Annotated[str, typer.Argument(help="Its name.", autocompletion=host_names)]
+Names = Annotated[list[str], typer.Argument(help="Their names.", autocompletion=host_names)]
+Address = Annotated[str | None, typer.Option(help="How SSH reaches it; its name if left out.")]
+Kind = Annotated[AgentKind | None, typer.Option("--agent", help="What runs its plugins.")]
+LabelOption = Annotated[
+    list[str] | None, typer.Option("--label", "-l", help="NAME=VALUE; may be given again.")
+]
+VariableOption = Annotated[
+    list[str] | None,
+    typer.Option("--var", help="Ansible variable NAME=VALUE (JSON or text); may be given again."),
+]
+SecretOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--secret",
+        help="Name of a variable whose value is asked for, or read from standard input, and never shown.",
+    ),
+]
+
+
+@app.command("list")
+def list_hosts(
+    ctx: typer.Context,
+    search: Annotated[
+        str, typer.Option("--search", "-q", help="Part of the name or address.")
+    ] = "",
+    state: Annotated[State | None, typer.Option(help="Only hosts in this state.")] = None,
+    group: Annotated[
+        str,
+        typer.Option("--group", "-g", help="Only members of it.", autocompletion=hostgroup_names),
+    ] = "",
+    label: LabelOption = None,
+    agent: Kind = None,
+    release: Annotated[
+        int | None, typer.Option(help="Only hosts that report this release.")
+    ] = None,
+    sort: Annotated[str, typer.Option(help="name, -state_since, last_heartbeat, ...")] = "name",
+    limit: Limit = None,
+    as_json: AsJson = False,
+) -> None:
+    """List hosts."""
+    with open_client(ctx) as client:
+        rows = list(
+            client.items(
+                "hosts",
+                limit=limit,
+                q=search,
+                state=state.value if state else "",
+                hostgroup=group,
+                label=list(label or []),
+                agent_kind=agent.value if agent else "",
+                release=release,
+                sort=sort,
+            )
+        )
+    if as_json:
+        output.show_json(rows)
+    else:
+        output.show_table(rows, COLUMNS)
+
+
+COLUMNS = (
+    output.Column("Host", "name"),
+    output.Column("State", "state", state=True),
+    output.Column("Since", lambda row: output.ago(row["state_since"])),
+    output.Column("Release", lambda row: _release(row), right=True),
+    output.Column("Heartbeat", lambda row: output.ago(row["last_heartbeat"])),
+    output.Column("Hostgroups", "hostgroups"),
+    output.Column("Last error", lambda row: str(row["last_error"] or "").splitlines()[:1]),
+)
+
+
+def _release(row: Mapping[str, Any]) -> str:
+    has, wants = row["reported_release"], row["wanted_release"]
+    if has == wants:
+        return output.plain(has)
+    return f"{output.plain(has)} -> {output.plain(wants)}"
+
+
+@app.command()
+def show(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
+    """Show a host."""
+    with open_client(ctx) as client:
+        host = client.get(f"hosts/{segment(name)}")
+    if as_json:
+        output.show_json(host)
+    else:
+        output.show_fields(host)
+
+
+@app.command()
+def plan(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
+    """Show what a host should run, and why: which hostgroup, which binding."""
+    with open_client(ctx) as client:
+        found = client.get(f"plans/{segment(name)}")
+    if as_json:
+        output.show_json(found)
+        return
+    output.show_fields(found, skip=("plugins", "variables", "listed", "problems"))
+    output.show_table(
+        found["plugins"],
+        (
+            output.Column("Plugin", "plugin"),
+            output.Column("Why", lambda row: "\n".join(map(_reason, row["reasons"]))),
+            output.Column("Configuration", "config"),
+        ),
+    )
+    for problem in found["problems"]:
+        output.say(problem, "bold red")
+
+
+def _reason(reason: Mapping[str, Any]) -> str:
+    """Why a host has a plugin, in a few words."""
+    ways = [way for way, so in (("name", reason["by_name"]), ("rule", reason["by_rule"])) if so]
+    how = f" by {' and '.join(ways)}" if ways else ""
+    return f"member of {reason['hostgroup']}{how} (binding {reason['binding']})"
+
+
+@app.command()
+def add(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Its name, as Ansible will know it.")],
+    address: Address = None,
+    agent: Kind = None,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--group",
+            "-g",
+            help="Hostgroup that it becomes a member of; may be given again.",
+            autocompletion=hostgroup_names,
+        ),
+    ] = None,
+    label: LabelOption = None,
+    var: VariableOption = None,
+    secret: SecretOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add a host."""
+    body = _body(address, agent, label, var, secret) | {"name": name}
+    if group:
+        body["hostgroups"] = group
+    with open_client(ctx) as client:
+        host = client.send("POST", "hosts", body=body)
+    if as_json:
+        output.show_json(host)
+    else:
+        output.say(f"Added host {name}.")
+
+
+@app.command()
+def change(
+    ctx: typer.Context,
+    name: Name,
+    address: Address = None,
+    agent: Kind = None,
+    label: LabelOption = None,
+    remove_label: Annotated[
+        list[str] | None, typer.Option(help="Name of a label to remove.")
+    ] = None,
+    var: VariableOption = None,
+    remove_var: Annotated[
+        list[str] | None, typer.Option(help="Name of a variable to remove.")
+    ] = None,
+    secret: SecretOption = None,
+    remove_secret: Annotated[
+        list[str] | None, typer.Option(help="Name of a secret variable to remove.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change some of a host's fields; the others stay."""
+    given = _body(address, agent, label, var, secret)
+    removed = {"labels": remove_label, "variables": remove_var, "secrets": remove_secret}
+    body = patch(given, removed)
+    with open_client(ctx) as client:
+        host = client.send("PATCH", f"hosts/{segment(name)}", body=body)
+    if as_json:
+        output.show_json(host)
+    else:
+        output.say(f"Changed host {name}.")
+
+
+@app.command()
+def remove(ctx: typer.Context, names: Names, as_json: AsJson = False) -> None:
+    """Remove hosts from the fleet; nothing is changed on them."""
+    removed = []
+    with open_client(ctx) as client:
+        for name in names:
+            client.send("DELETE", f"hosts/{segment(name)}")
+            removed.append(name)
+            if not as_json:
+                output.say(f"Removed host {name}.")
+    if as_json:
+        output.show_json({"removed": removed})
+
+
+@app.command("import")
+def import_hosts(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="What to read; - is standard input.")],
+    form: Annotated[
+        Format | None, typer.Option("--format", help="Found out by the file's suffix if left out.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would come of it, change nothing.")
+    ] = False,
+    create_groups: Annotated[
+        bool | None,
+        typer.Option(
+            "--create-groups/--no-create-groups",
+            help="Make hostgroups that are not there; by default only for an Ansible inventory.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add and change many hosts at once, from JSON, CSV or an Ansible inventory: all or none.
+
+    Hosts that the file does not name stay as they are.
+    """
+    form = form or _SUFFIXES.get(file.suffix.lower())
+    if form is None:
+        raise CommandError(
+            f"what {file} holds cannot be told from its name",
+            hint="say --format json, csv or ansible",
+        )
+    content = read_input(file)
+    with open_client(ctx, timeout=300) as client:
+        report = client.start(
+            "hosts/import",
+            content=content,
+            media_type="application/json" if form is Format.JSON else "text/plain",
+            format=form.value,
+            dry_run=dry_run,
+            create_hostgroups=create_groups,
+        )
+    if as_json:
+        output.show_json(report)
+    else:
+        for error in report["errors"]:
+            place = error["line"] or (f"entry {error['row']}" if error["row"] else "")
+            output.note(f"{file}:{place}: {error['message']}")
+        verb = "Would be" if dry_run else "Hosts"
+        output.say(
+            f"{verb} created: {report['created']}, changed: {report['updated']}, "
+            f"unchanged: {report['unchanged']}"
+        )
+        if report["hostgroups_created"]:
+            output.say(f"Hostgroups created: {', '.join(report['hostgroups_created'])}")
+    if report["errors"]:
+        raise typer.Exit(Exit.WRONG_USE)
+
+
+def _body(
+    address: str | None,
+    agent: AgentKind | None,
+    label: list[str] | None,
+    var: list[str] | None,
+    secret: list[str] | None,
+) -> dict[str, Any]:
+    """The fields of a request that were given."""
+    fields: dict[str, Any] = {
+        "address": address,
+        "agent_kind": agent.value if agent else None,
+        "labels": pairs(label, "--label") if label else None,
+        "variables": variables(var) if var else None,
+        "secrets": secrets(secret) if secret else None,
+    }
+    return {key: value for key, value in fields.items() if value is not None}

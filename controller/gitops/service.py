@@ -1,0 +1,355 @@
+"""Making sources, hostgroups and bindings what a document says: all of it in one transaction, or none.
+
+The changes go through the services of each domain, so that they are checked, limited and audited as
+if each had been made by itself; a plan is the same work, taken back at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from controller.auth.models import Scope
+from controller.auth.principal import Principal
+from controller.auth.vault import Vault
+from controller.bindings import service as bindings
+from controller.bindings.models import BindingRow
+from controller.catalog import service as sources
+from controller.catalog.models import SourceRow
+from controller.errors import Invalid, PlugfleetError
+from controller.fleet import hostgroups, members
+from controller.fleet.access import EVERY_HOST
+from controller.fleet.models import Host, Hostgroup, Membership
+from controller.fleet.schemas import HostgroupCreate, HostgroupPut
+from controller.gitops.schemas import (
+    BindingSpec,
+    Change,
+    Configuration,
+    FieldChange,
+    HostgroupSpec,
+    SourceSpec,
+)
+
+
+@dataclass
+class Outcome:
+    """What making things so changed.
+
+    Attributes:
+        not_named: what the document does not name and was left.
+        bound: plugin and configuration of each binding that was made or changed, with its place
+            in the document: what has to be held against a tree still.
+    """
+
+    changes: list[Change] = field(default_factory=list)
+    not_named: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    bound: list[tuple[str, BindingSpec]] = field(default_factory=list)
+
+    @property
+    def moves_sources(self) -> bool:
+        """Whether the next release's tree will come from elsewhere than the newest one's."""
+        return any(change.kind == "source" for change in self.changes)
+
+    def note(
+        self,
+        action: Any,
+        kind: Any,
+        name: str,
+        before: Mapping[str, Any],
+        after: Mapping[str, Any],
+    ) -> bool:
+        """Keep a change if there is one; says whether there is."""
+        fields = [
+            FieldChange(field=key, before=before.get(key), after=after.get(key))
+            for key in dict.fromkeys([*before, *after])
+            if before.get(key) != after.get(key)
+        ]
+        if fields or action != "change":
+            self.changes.append(Change(action=action, kind=kind, name=name, fields=fields))
+            return True
+        return False
+
+
+def make_so(
+    session: Session, by: Principal, vault: Vault, wanted: Configuration, *, prune: bool
+) -> Outcome:
+    """Change what differs from a document, in the given transaction.
+
+    Bindings are not held against a release's tree here: that takes git, and a transaction does not
+    wait for git.
+
+    Args:
+        prune: delete what the document's sections do not name.
+
+    Raises:
+        PlugfleetError: something cannot be so; `fields` name its place in the document.
+    """
+    by.need_whole_fleet("applying a configuration")
+    outcome = Outcome()
+    if wanted.sources is not None:
+        _sources(session, by, vault, wanted.sources, outcome, prune=prune)
+    if wanted.hostgroups is not None:
+        _hostgroups(session, by, vault, wanted.hostgroups, outcome, prune=prune)
+    return outcome
+
+
+def export(session: Session, by: Principal, vault: Vault) -> Configuration:
+    """The document that describes what there is; applying it changes nothing."""
+    by.need_whole_fleet("the configuration")
+    named: dict[str, list[str]] = {}
+    query = (
+        select(Hostgroup.name, Host.name)
+        .join(Membership, Membership.hostgroup_id == Hostgroup.id)
+        .join(Host, Host.id == Membership.host_id)
+        .where(Membership.by_name)
+        .order_by(Host.name)
+    )
+    for group, host in session.execute(query):
+        named.setdefault(group, []).append(host)
+    bound: dict[int, list[str | BindingSpec]] = {}
+    for row in session.scalars(select(BindingRow).order_by(BindingRow.plugin)):
+        bound.setdefault(row.hostgroup_id, []).append(_binding_spec(vault, row))
+    groups = {
+        row.name: HostgroupSpec(
+            description=row.description,
+            rule=row.rule,
+            variables=row.variables,
+            secrets=sorted(vault.open(row.secrets)),
+            members=None if row.name == EVERY_HOST else named.get(row.name, []),
+            bindings=bound.get(row.id, []),
+        )
+        for row in session.scalars(select(Hostgroup).order_by(Hostgroup.name))
+    }
+    every = groups.get(EVERY_HOST)
+    if every and not (every.variables or every.secrets or every.bindings):
+        del groups[EVERY_HOST]
+    return Configuration(
+        sources={
+            row.name: SourceSpec(url=row.url, path=row.path, ref=row.ref, subdir=row.subdir)
+            for row in session.scalars(select(SourceRow).order_by(SourceRow.name))
+        },
+        hostgroups=groups,
+    )
+
+
+def _sources(
+    session: Session,
+    by: Principal,
+    vault: Vault,
+    wanted: Mapping[str, SourceSpec],
+    outcome: Outcome,
+    *,
+    prune: bool,
+) -> None:
+    there = {row.name: row for row in session.scalars(select(SourceRow).order_by(SourceRow.name))}
+    before = len(outcome.changes)
+    for name, row in there.items():
+        if name in wanted:
+            continue
+        if prune:
+            outcome.note("delete", "source", name, sources.describe(row), {})
+            sources.delete(session, by, name, None)
+        else:
+            outcome.not_named.append(f"source {name}")
+    session.flush()
+    for name, spec in wanted.items():
+        with _at(f"sources.{name}", f"source {name}"):
+            found = there.get(name)
+            if found is None:
+                made = sources.create(session, by, vault, name, spec.model_dump())
+                outcome.note("create", "source", name, {}, sources.describe(made))
+                continue
+            was = sources.describe(found)
+            changed = sources.change(session, by, vault, name, spec.model_dump(), None)
+            outcome.note("change", "source", name, was, sources.describe(changed))
+    if len(outcome.changes) > before:
+        by.need(Scope.ADMIN)
+
+
+def _hostgroups(
+    session: Session,
+    by: Principal,
+    vault: Vault,
+    wanted: Mapping[str, HostgroupSpec],
+    outcome: Outcome,
+    *,
+    prune: bool,
+) -> None:
+    there = list(session.scalars(select(Hostgroup.name).order_by(Hostgroup.name)))
+    bound: dict[str, list[BindingRow]] = {}
+    for row in session.scalars(select(BindingRow).order_by(BindingRow.plugin)):
+        bound.setdefault(row.hostgroup.name, []).append(row)
+    for name, spec in wanted.items():
+        place = f"hostgroups.{name}"
+        with _at(place, f"hostgroup {name}"):
+            hostgroup = _hostgroup(session, by, vault, name, spec, outcome, new=name not in there)
+        with _at(place, f"hostgroup {name}"):
+            _members(session, by, hostgroup, spec, outcome, prune=prune)
+        _bindings(session, by, vault, name, spec, bound.get(name, []), outcome, prune=prune)
+    for name in there:
+        if name in wanted or name == EVERY_HOST:
+            continue
+        if not prune:
+            outcome.not_named.append(f"hostgroup {name}")
+            continue
+        hostgroup = hostgroups.hold(session, by, name)
+        for row in bound.get(name, []):
+            outcome.note("delete", "binding", f"{name}: {row.plugin}", _shown(vault, row), {})
+        outcome.note("delete", "hostgroup", name, _described(vault, hostgroup), {})
+        hostgroups.delete(session, by, vault, hostgroup, force=True)
+
+
+def _hostgroup(
+    session: Session,
+    by: Principal,
+    vault: Vault,
+    name: str,
+    spec: HostgroupSpec,
+    outcome: Outcome,
+    *,
+    new: bool,
+) -> Hostgroup:
+    values: dict[str, Any] = {
+        "description": spec.description,
+        "rule": spec.rule,
+        "variables": spec.variables,
+    }
+    if new:
+        hostgroup = hostgroups.create(session, by, vault, HostgroupCreate(name=name, **values))
+        outcome.note("create", "hostgroup", name, {}, _described(vault, hostgroup))
+    else:
+        hostgroup = hostgroups.hold(session, by, name)
+        before = _described(vault, hostgroup)
+        if name == EVERY_HOST and not spec.description:
+            values["description"] = hostgroup.description  # it comes with the controller
+        hostgroups.replace(session, by, vault, hostgroup, HostgroupPut(**values))
+        outcome.note("change", "hostgroup", name, before, _described(vault, hostgroup))
+    missing = sorted(set(spec.secrets) - set(vault.open(hostgroup.secrets)))
+    if missing:
+        outcome.notes.append(f"hostgroup {name} has no value for its secrets {', '.join(missing)}")
+    return hostgroup
+
+
+def _members(
+    session: Session,
+    by: Principal,
+    hostgroup: Hostgroup,
+    spec: HostgroupSpec,
+    outcome: Outcome,
+    *,
+    prune: bool,
+) -> None:
+    if spec.members is None:
+        return
+    query = (
+        select(Host.name)
+        .join(Membership, Membership.host_id == Host.id)
+        .where(Membership.hostgroup_id == hostgroup.id, Membership.by_name)
+    )
+    extra = sorted(set(session.scalars(query)) - set(spec.members))
+    if extra and not prune:
+        outcome.not_named += [f"host {name} in hostgroup {hostgroup.name}" for name in extra]
+    # All of them are given, also those that are members: so an error's place is the document's.
+    changed = members.change(session, by, hostgroup, spec.members, extra if prune else [])
+    if changed.added or changed.removed:
+        before, after = {"members": changed.removed}, {"members": changed.added}
+        outcome.note("change", "members", hostgroup.name, before, after)
+
+
+def _bindings(
+    session: Session,
+    by: Principal,
+    vault: Vault,
+    group: str,
+    spec: HostgroupSpec,
+    there: Sequence[BindingRow],
+    outcome: Outcome,
+    *,
+    prune: bool,
+) -> None:
+    left = {row.plugin: row for row in there}
+    seen: set[str] = set()
+    for number, entry in enumerate(spec.bindings):
+        place = f"hostgroups.{group}.bindings.{number}"
+        wanted = BindingSpec(plugin=entry) if isinstance(entry, str) else entry
+        with _at(place, f"hostgroup {group}"):
+            plugin = bindings.normal(wanted.plugin, None, wanted.config, {})
+            if plugin in seen:
+                raise Invalid(f"{plugin!r} stands there twice")
+            seen.add(plugin)
+            row = left.pop(plugin, None)
+            before = {} if row is None else _shown(vault, row)
+            if row is None:
+                row = bindings.create(
+                    session,
+                    by,
+                    vault,
+                    None,
+                    hostgroup=group,
+                    plugin=plugin,
+                    config=wanted.config,
+                    secrets={},
+                )
+            else:
+                values = {"config": wanted.config}
+                row = bindings.change(session, by, vault, None, row.id, values, None)
+            action = "change" if before else "create"
+            if outcome.note(action, "binding", f"{group}: {plugin}", before, _shown(vault, row)):
+                outcome.bound.append((place, wanted))
+            missing = sorted(set(wanted.secrets) - set(vault.open(row.secrets)))
+            if missing:
+                outcome.notes.append(
+                    f"{plugin} of hostgroup {group} has no value for its secrets {', '.join(missing)}"
+                )
+    for plugin, row in left.items():
+        if prune:
+            outcome.note("delete", "binding", f"{group}: {plugin}", _shown(vault, row), {})
+            bindings.delete(session, by, vault, row.id, None)
+        else:
+            outcome.not_named.append(f"binding {plugin} of hostgroup {group}")
+
+
+def _binding_spec(vault: Vault, row: BindingRow) -> str | BindingSpec:
+    secrets = sorted(vault.open(row.secrets))
+    if row.config is None and not secrets:
+        return row.plugin
+    return BindingSpec(plugin=row.plugin, config=row.config, secrets=secrets)
+
+
+def _shown(vault: Vault, row: BindingRow) -> dict[str, Any]:
+    """A binding's fields that a plan shows; its hostgroup and plugin are its name."""
+    return {"plugin": row.plugin, "config": row.config, "secrets": sorted(vault.open(row.secrets))}
+
+
+def _described(vault: Vault, hostgroup: Hostgroup) -> dict[str, Any]:
+    return hostgroups.describe(hostgroup, list(vault.open(hostgroup.secrets)))
+
+
+@contextmanager
+def _at(place: str, what: str) -> Iterator[None]:
+    """Let an error say where in the document it comes from."""
+    try:
+        yield
+    except PlugfleetError as error:
+        fields = error.fields or [{"field": "", "message": error.message}]
+        error.fields = [
+            {"field": _place(place, entry["field"]), "message": entry["message"]}
+            for entry in fields
+        ]
+        error.message = f"{what}: {error.message}"
+        raise
+
+
+def _place(place: str, part: str) -> str:
+    """The place of a field that a service named as its own route's body has it."""
+    inner = part.removeprefix("body.")
+    for ours, theirs in (("members.", "add."), ("members", "remove")):
+        if inner.startswith(theirs):
+            inner = ours + inner.removeprefix(theirs)
+    return f"body.{place}.{inner}".rstrip(".")

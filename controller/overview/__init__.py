@@ -1,0 +1,1 @@
+"""The fleet at a glance: what `plugfleet status` shows first."""
