@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 
-.PHONY: help demo test lint bench-deploy bench-executor lock clean
+.PHONY: help demo test lint bench-deploy bench-executor bench-controller docs lock clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -46,6 +46,13 @@ bench-deploy: $(VENV)/.test-installed  ## our deploy against the plain play over
 
 bench-executor: $(VENV)/.test-installed  ## 200 plugins for two minutes: memory, CPU and jitter of the executor
 	@$(BIN)/python -m benchmarks.bench_executor
+
+bench-controller: $(VENV)/.installed  ## 10,000 hosts in SQLite: plans, lists, inventory, preview, a deployment that has nothing to do
+	@$(BIN)/python -m benchmarks.bench_controller
+
+docs: $(VENV)/.installed  ## write docs/rest-api.md and the reference in docs/cli.md
+	@$(BIN)/python -m docs.rest_api
+	@$(BIN)/python -m docs.cli_reference
 
 lock: $(VENV)/.installed  ## write the lock files anew from pyproject.toml
 	$(BIN)/pip install --quiet pip-tools

@@ -1,0 +1,210 @@
+"""Callback `plugfleet_report`: tells the controller what a deployment from a shell came to.
+
+It imports nothing of plugfleet's, so that it works in any execution environment; what it sends is
+docs/rest-api.md's `POST /api/v1/reports`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from ansible.module_utils.urls import ConnectionError as UrlConnectionError
+from ansible.module_utils.urls import open_url
+from ansible.plugins.callback import CallbackBase
+
+DOCUMENTATION = """
+name: plugfleet_report
+type: notification
+short_description: Tells a plugfleet controller what a deployment came to on each host
+description:
+  - When C(deploy-plugins.yml) has ended, the results of the hosts that come from a controller's inventory are
+    sent to it. It then shows them as it shows deployments of its own.
+  - Silent where the inventory is not a controller's, and inside of the controller's own runs.
+  - A report that fails is a warning and never fails the play.
+options:
+  token:
+    description: A token of the controller with scope operator; without one nothing is sent.
+    default: ""
+    env:
+      - name: PLUGFLEET_TOKEN
+  enabled:
+    description: Turn it off for runs that the controller should not know of.
+    type: bool
+    default: true
+    env:
+      - name: PLUGFLEET_REPORT
+  timeout:
+    description: Seconds that the controller may take to answer.
+    type: float
+    default: 30
+  validate_certs:
+    description: Hold the controller's certificate against the known authorities.
+    type: bool
+    default: true
+    env:
+      - name: PLUGFLEET_VALIDATE_CERTS
+  ca_path:
+    description: File with further authorities.
+    type: path
+    env:
+      - name: PLUGFLEET_CA_PATH
+"""
+
+_VISIT = "plugin_visit"
+# A visit that leaves one of these out did not bring its hosts to their plan.
+_WHOLE = {"sync", "configure", "update"}
+_MOST_DIFF = 20_000  # characters of a file; the terminal shows the rest
+_MOST_MESSAGE = 20_000
+_TRIES = 2
+_STEP = ("step", "changed", "failed", "msg", "code", "seconds")
+_DIFF = ("before_header", "after_header", "before", "after")
+
+
+class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core has no types
+    """Collects what `plugin_visit` says of each host, and sends it at the end."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "notification"
+    CALLBACK_NAME = "plugfleet_report"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._started = datetime.now(UTC)
+        self._release = 0
+        self._controller = ""
+        self._check = False
+        self._plans: dict[str, str] = {}
+        self._hosts: dict[str, dict[str, Any]] = {}
+
+    def v2_playbook_on_start(self, playbook: Any) -> None:
+        """A run begins."""
+        self._started = datetime.now(UTC)
+
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        """Learn which hosts come from a controller, and what their plans are."""
+        manager = play.get_variable_manager()
+        inventory = manager._inventory if manager else None
+        if inventory is None or not self._is_wanted():
+            return
+        variables = inventory.groups["all"].vars
+        self._controller = str(variables.get("plugin_source_controller") or "")
+        release = variables.get("plugin_source_release") or {}
+        self._release = int(release.get("number") or 0)
+        self._plans = {
+            name: str(host.vars["plugfleet_plan"])
+            for name, host in inventory.hosts.items()
+            if "plugfleet_plan" in host.vars
+        }
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        """A task was carried out; only the visit says what came of every host."""
+        task = result.task
+        if not self._controller or task.action != _VISIT:
+            return
+        if not set(result.task_fields.get("args", {}).get("steps") or ()) >= _WHOLE:
+            return
+        self._check = bool(task.check_mode)
+        for host, visited in (result.result.get("hosts") or {}).items():
+            if host in self._plans:
+                self._hosts[host] = self._told(host, visited)
+
+    def v2_playbook_on_stats(self, stats: Any) -> None:
+        """The run has ended: send what came of it."""
+        if not (self._hosts and self._release):
+            return
+        hosts, self._hosts = self._hosts, {}
+        report = {
+            "release": self._release,
+            "check": self._check,
+            "started": self._started.isoformat(),
+            "hosts": list(hosts.values()),
+        }
+        try:
+            answer = self._send(json.dumps(report).encode("utf-8", "replace"))
+        except Exception as error:
+            # Whatever it is: the hosts are deployed, and that is what the run's status says.
+            self._display.warning(
+                f"plugfleet: the controller {self._controller} was not told of this run: {error}. "
+                "It learns of its hosts by their heartbeats, or by its next deployment."
+            )
+            return
+        self._display.display(
+            f"plugfleet: recorded as deployment {answer.get('deployment')} of {self._controller}"
+        )
+
+    def _is_wanted(self) -> bool:
+        inside_a_wave = "PLUGFLEET_WAVE" in os.environ
+        return bool(not inside_a_wave and self.get_option("enabled") and self.get_option("token"))
+
+    def _told(self, host: str, visited: Mapping[str, Any]) -> dict[str, Any]:
+        status = next(
+            (name for name in ("unreachable", "failed", "changed") if visited.get(name)), "ok"
+        )
+        return {
+            "host": str(host),
+            "status": status,
+            "message": str(visited.get("msg", ""))[:_MOST_MESSAGE],
+            "plan": self._plans[host],
+            "warnings": [str(line)[:_MOST_MESSAGE] for line in visited.get("warnings") or ()],
+            "steps": [_only(step, _STEP, _MOST_MESSAGE) for step in visited.get("steps") or ()],
+            "diff": [_only(entry, _DIFF, _MOST_DIFF) for entry in visited.get("diff") or ()],
+        }
+
+    def _send(self, body: bytes) -> dict[str, Any]:
+        """The controller's answer.
+
+        Raises:
+            RuntimeError: says what the controller answered, or that it did not.
+        """
+        headers = {
+            "Authorization": f"Bearer {self.get_option('token')}",
+            "Content-Type": "application/json",
+            # The second try of a report that had arrived is not recorded twice.
+            "Idempotency-Key": str(uuid.uuid4()),
+        }
+        for attempt in range(_TRIES):
+            try:
+                with open_url(
+                    f"{self._controller.rstrip('/')}/api/v1/reports",
+                    method="POST",
+                    data=body,
+                    headers=headers,
+                    timeout=self.get_option("timeout"),
+                    validate_certs=self.get_option("validate_certs"),
+                    ca_path=self.get_option("ca_path"),
+                    follow_redirects="no",
+                    http_agent="plugfleet-report",
+                ) as response:
+                    answer: dict[str, Any] = json.loads(response.read())
+                    return answer
+            except urllib.error.HTTPError as error:
+                with error:
+                    raise RuntimeError(f"it answered {error.code} {_detail(error)}") from None
+            except (UrlConnectionError, urllib.error.URLError, OSError) as error:
+                if attempt == _TRIES - 1:
+                    raise RuntimeError(str(getattr(error, "reason", None) or error)) from None
+        raise AssertionError
+
+
+def _only(entry: Any, names: tuple[str, ...], most: int) -> dict[str, Any]:
+    """The parts of an entry that a report has, texts cut to what the controller takes."""
+    found = {name: entry[name] for name in names if isinstance(entry, Mapping) and name in entry}
+    return {
+        name: str(value)[:most] if isinstance(value, str) else value
+        for name, value in found.items()
+        if value is not None
+    }
+
+
+def _detail(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.loads(error.read(65536))["detail"])
+    except (ValueError, KeyError, TypeError, OSError):
+        return ""

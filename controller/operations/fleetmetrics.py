@@ -1,0 +1,116 @@
+"""Gauges of the whole fleet for Prometheus, counted in the database at the moment of a scrape.
+
+Every controller that shares a database tells the same numbers here: sum them over none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from controller.catalog.models import ReleaseRow
+from controller.database.base import now
+from controller.deployments.models import Deployment, Status
+from controller.fleet.models import Host, HostState
+from controller.operations.metrics import REGISTRY
+
+
+def page(session: Session) -> bytes:
+    """All metrics, in Prometheus's text format 0.0.4."""
+    registry = CollectorRegistry()
+    registry.register(REGISTRY)
+    registry.register(_Fleet(session))
+    return generate_latest(registry)
+
+
+class _Fleet(Collector):
+    """Counts hosts, deployments and heartbeats."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        """Nothing: a registry that asks for names would count everything twice."""
+        return ()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The gauges."""
+        yield from self._hosts()
+        yield from self._heartbeats()
+        yield from self._deployments()
+        release = self._session.scalar(select(func.max(ReleaseRow.number)))
+        yield _gauge("plugfleet_release", "Number of the newest release; 0 is none.", release or 0)
+
+    def _hosts(self) -> Iterator[GaugeMetricFamily]:
+        hosts = GaugeMetricFamily(
+            "plugfleet_hosts", "Hosts, by their state against their plan.", labels=["state"]
+        )
+        counted = {
+            state: number
+            for state, number in self._session.execute(
+                select(Host.state, func.count()).group_by(Host.state)
+            )
+        }
+        for state in HostState:
+            hosts.add_metric([state.value], counted.get(state.value, 0))
+        yield hosts
+
+    def _heartbeats(self) -> Iterator[GaugeMetricFamily]:
+        beats = select(Host.last_heartbeat).where(Host.last_heartbeat.is_not(None))
+        total = self._session.scalar(select(func.count(Host.id))) or 0
+        heard = self._session.scalar(select(func.count(Host.last_heartbeat))) or 0
+        yield _gauge(
+            "plugfleet_hosts_without_heartbeat",
+            "Hosts whose agent has never sent a heartbeat.",
+            total - heard,
+        )
+        lag = GaugeMetricFamily(
+            "plugfleet_heartbeat_lag_seconds",
+            "Time since the last heartbeat of the hosts that sent one; quantile 1 is the oldest.",
+            labels=["quantile"],
+        )
+        for quantile, place in (("0.5", heard // 2), ("1", 0)):
+            moment = self._session.scalar(
+                beats.order_by(Host.last_heartbeat).offset(place).limit(1)
+            )
+            if moment is not None:
+                lag.add_metric([quantile], _since(moment))
+        yield lag
+
+    def _deployments(self) -> Iterator[GaugeMetricFamily]:
+        deployments = GaugeMetricFamily(
+            "plugfleet_deployments", "Deployments on record, by status.", labels=["status"]
+        )
+        counted = {
+            status: number
+            for status, number in self._session.execute(
+                select(Deployment.status, func.count()).group_by(Deployment.status)
+            )
+        }
+        for status in Status:
+            deployments.add_metric([status.value], counted.get(status.value, 0))
+        yield deployments
+        oldest = self._session.scalar(
+            select(func.min(Deployment.created)).where(Deployment.status == Status.QUEUED.value)
+        )
+        yield _gauge("plugfleet_queue_length", "Deployments that wait.", counted.get("queued", 0))
+        yield _gauge(
+            "plugfleet_queue_oldest_seconds",
+            "How long the oldest of them has been waiting.",
+            _since(oldest) if oldest else 0,
+        )
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _since(moment: datetime) -> float:
+    """Seconds since then; 0 where a clock went back meanwhile."""
+    return max(0.0, (now() - moment).total_seconds())

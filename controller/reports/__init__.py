@@ -1,0 +1,1 @@
+"""The reports slice: what came of `ansible-playbook` runs that the controller did not start."""

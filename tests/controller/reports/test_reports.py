@@ -1,0 +1,160 @@
+"""What a control node reports of its own run: recorded as a deployment, and told of the hosts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from controller.auth.models import Scope
+from tests.controller.server import Api
+
+
+def plans(api: Api) -> dict[str, str]:
+    hostvars = api.get("inventory")["_meta"]["hostvars"]
+    return {name: variables["plugfleet_plan"] for name, variables in hostvars.items()}
+
+
+def entry(api: Api, host: str, status: str, **more: Any) -> dict[str, Any]:
+    return {"host": host, "status": status, "plan": plans(api).get(host, ""), **more}
+
+
+def send(api: Api, status: int, *hosts: dict[str, Any], **more: Any) -> Any:
+    return api.send("POST", "reports", status, json={"release": 3, "hosts": hosts, **more})
+
+
+def states(api: Api) -> dict[str, str]:
+    return {host["name"]: host["state"] for host in api.get("hosts")["items"]}
+
+
+def test_a_report_is_a_deployment_that_has_ended(fleet: Api) -> None:
+    taken = send(
+        fleet,
+        201,
+        entry(fleet, "web1", "changed", message="done", steps=[{"step": "sync", "seconds": 0.5}]),
+        entry(fleet, "web2", "failed", message="update: no git"),
+        started="2026-01-02T03:04:05Z",
+    )
+    shown = fleet.get(f"deployments/{taken['deployment']}")
+    assert shown["status"] == "failed"
+    assert shown["by"] == "admin"
+    assert shown["release"] == 3
+    assert shown["started"].startswith("2026-01-02T03:04:05")
+    assert "reported by a control node; 1 host was lost" in shown["reason"]
+    results = fleet.get(f"deployments/{taken['deployment']}/hosts")["items"]
+    assert [(row["host"], row["status"], row["message"]) for row in results] == [
+        ("web1", "changed", "done"),
+        ("web2", "failed", "update: no git"),
+    ]
+    assert results[0]["steps"][0]["seconds"] == 0.5
+
+
+def test_the_hosts_states_follow(fleet: Api) -> None:
+    send(
+        fleet,
+        201,
+        entry(fleet, "web1", "ok"),
+        entry(fleet, "web2", "failed", message="no git"),
+        entry(fleet, "db1", "unreachable"),
+    )
+    assert states(fleet) == {"web1": "converged", "web2": "failed", "db1": "unreachable"}
+    assert fleet.get("hosts/web1")["reported_release"] == 3
+    assert "no git" in fleet.get("hosts/web2")["last_error"]
+    assert fleet.get("inventory")["pf_converged"]["hosts"] == ["web1"]
+
+
+def test_a_plan_that_changed_meanwhile_is_not_converged(fleet: Api) -> None:
+    before = entry(fleet, "web1", "changed")
+    fleet.send("PATCH", "hosts/web1", 200, json={"variables": {"plugin_sync_timeout": 10}})
+    send(fleet, 201, before)
+    assert states(fleet)["web1"] == "pending"
+
+
+def test_a_check_says_nothing_of_the_hosts_states(fleet: Api) -> None:
+    send(fleet, 201, entry(fleet, "web1", "changed"), check=True)
+    assert states(fleet)["web1"] == "pending"
+
+
+def test_hosts_that_are_not_known_are_named_and_left_out(fleet: Api) -> None:
+    taken = send(fleet, 201, entry(fleet, "web1", "ok"), entry(fleet, "gone", "ok"))
+    assert taken["unknown"] == ["gone"]
+    assert taken["hosts"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"release": 9}, "body.release"),
+        ({"hosts": []}, "body.hosts"),
+        ({"hosts": [{"host": "nobody", "status": "ok"}]}, "body.hosts"),
+        ({"hosts": [{"host": "web1", "status": "ok"}] * 2}, "body.hosts"),
+        ({"hosts": [{"host": "web1", "status": "great"}]}, "body.hosts.0.status"),
+        ({"hosts": [{"host": "web1", "status": "ok", "plan": "x"}]}, "body.hosts.0.plan"),
+        ({"started": "yesterday"}, "body.started"),
+        ({"surprise": 1}, "body.surprise"),
+    ],
+)
+def test_a_report_that_cannot_be_is_refused_by_its_field(
+    fleet: Api, change: dict[str, Any], field: str
+) -> None:
+    body = {"release": 3, "hosts": [{"host": "web1", "status": "ok"}], **change}
+    problem = fleet.send("POST", "reports", 422, json=body)
+    assert field in [entry["field"] for entry in problem["fields"]]
+    assert fleet.get("deployments")["items"] == []
+
+
+def test_texts_that_no_database_takes_are_cleaned(fleet: Api) -> None:
+    odd = "a\x00b\x1b[31mred\x1b[0m\u202e"
+    taken = send(fleet, 201, entry(fleet, "web1", "failed", message=odd, warnings=["\x00"]))
+    [result] = fleet.get(f"deployments/{taken['deployment']}/hosts")["items"]
+    assert result["message"] == "a\ufffdbred\u202e"
+
+
+def test_secrets_are_not_kept(fleet: Api) -> None:
+    fleet.send("PATCH", "hosts/web1", 200, json={"secrets": {"ansible_password": "hunter2hunter2"}})
+    taken = send(
+        fleet,
+        201,
+        entry(
+            fleet,
+            "web1",
+            "failed",
+            message="sudo said hunter2hunter2",
+            diff=[{"before": "", "after": "password: hunter2hunter2", "after_header": "cfg.json"}],
+        ),
+    )
+    rows = fleet.get(f"deployments/{taken['deployment']}/hosts")
+    assert "hunter2" not in str(rows) + str(fleet.get("hosts/web1"))
+
+
+def test_the_same_report_is_recorded_once(fleet: Api) -> None:
+    body = {"release": 3, "hosts": [entry(fleet, "web1", "ok")]}
+    headers = {"Idempotency-Key": "one"}
+    first = fleet.send("POST", "reports", 201, json=body, headers=headers)
+    assert fleet.send("POST", "reports", 201, json=body, headers=headers) == first
+    assert len(fleet.get("deployments")["items"]) == 1
+
+
+def test_a_limited_token_reports_its_own_hosts_only(fleet: Api) -> None:
+    fleet.send("POST", "hostgroups", 201, json={"name": "web"})
+    fleet.send("POST", "hostgroups/web/members", 200, json={"add": ["web1"]})
+    client = fleet.connect(fleet.token_of(Scope.OPERATOR, ["web"]))
+    body = {"release": 3, "hosts": [{"host": "web1", "status": "ok"}]}
+    assert client.post("reports", json=body).status_code == 201
+    body["hosts"].append({"host": "db1", "status": "ok"})  # type: ignore[attr-defined]
+    refused = client.post("reports", json=body)
+    assert refused.status_code == 403
+    assert "db1" in refused.json()["detail"]
+
+
+def test_it_stands_in_the_audit_log(fleet: Api) -> None:
+    send(fleet, 201, entry(fleet, "web1", "ok"))
+    [found] = [e for e in fleet.get("audit")["items"] if e["action"] == "deployment.report"]
+    assert found["after"] == {"release": 3, "check": False, "hosts": 1}
+
+
+def test_what_was_lost_can_be_tried_again(fleet: Api) -> None:
+    taken = send(fleet, 201, entry(fleet, "web1", "ok"), entry(fleet, "web2", "failed"))
+    again = fleet.send("POST", f"deployments/{taken['deployment']}/retry", 202)
+    hosts = fleet.get(f"deployments/{again['id']}/hosts")["items"]
+    assert [row["host"] for row in hosts] == ["web2"]
