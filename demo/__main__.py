@@ -1,12 +1,10 @@
-"""Runs the demo: a real `ansible-playbook`, then waits for data of every bound plugin of every host."""
+"""Runs the demo: a controller that deploys, then waits for data of every bound plugin of every host."""
 
 from __future__ import annotations
 
 import argparse
 import fcntl
 import json
-import os
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -15,7 +13,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from demo.hosts import DemoHost, make_hosts, make_source, write_inventory
+from demo.controller import DemoController, StartFailed, end_former
+from demo.hosts import DemoHost, make_hosts, make_source
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 FOLDER = CHECKOUT / ".plugfleet" / "demo"
@@ -37,13 +36,19 @@ def main() -> int:
     except OSError:
         console.print("A demo runs already in this checkout; end it with Ctrl-C first.")
         return 1
+    end_former(FOLDER / "controller")
     hosts = make_hosts(FOLDER)
+    controller: DemoController | None = None
     try:
         source = make_source(FOLDER, CHECKOUT / "plugins")
-        inventory = write_inventory(FOLDER, hosts, source)
-        if not _deploy(inventory):
-            console.print("[red]The deployment failed[/]: what Ansible says above is why.")
-            return 1
+        controller = DemoController(FOLDER / "controller")
+        console.print(f"A controller listens on [bold]{controller.url}[/].")
+        controller.fill(hosts, source)
+        for words in (["release", "publish"], ["deploy"]):
+            console.print(f"[bold]$ plugfleet {' '.join(words)}[/]")
+            if status := controller.run(*words):
+                console.print(f"[red]plugfleet {words[0]} failed[/] with exit code {status}.")
+                return 1
         missing = _wait_for_data(hosts)
         _print_table(hosts)
         if missing:
@@ -52,25 +57,21 @@ def main() -> int:
                 console.print(f"  {line}")
             return 1
         console.print("[green]Every bound plugin of every host has delivered data.[/]\n")
-        if once:
-            return 0
-        _point_further(hosts, inventory)
-        while True:
+        _point_further(hosts, controller, stays=not once)
+        while not once:
             time.sleep(3600)
+        return 0
+    except StartFailed as error:
+        console.print(f"[red]The controller did not do its part:[/]\n{error}", soft_wrap=True)
+        return 1
     except KeyboardInterrupt:
-        console.print("\nEnding the demo hosts' executors.")
+        console.print("\nEnding the controller and the demo hosts' executors.")
         return 0
     finally:
+        if controller:
+            controller.stop()
         for host in hosts:
             host.stop()
-
-
-def _deploy(inventory: Path) -> bool:
-    command = ["ansible-playbook", "-i", str(inventory), "deploy-plugins.yml"]
-    console.print(f"[bold]$ {' '.join(command)}[/]")
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg")}
-    return subprocess.run(command, cwd=CHECKOUT, env=environment, check=False).returncode == 0
 
 
 def _arrived(host: DemoHost) -> Counter[str]:
@@ -129,19 +130,28 @@ def _print_table(hosts: list[DemoHost]) -> None:
     console.print(table)
 
 
-def _point_further(hosts: list[DemoHost], inventory: Path) -> None:
+def _point_further(hosts: list[DemoHost], controller: DemoController, *, stays: bool) -> None:
+    token = controller.viewer_token()
+    console.print(f"The controller: {controller.url}   a token that may only look: {token}")
+    if not stays:
+        return
     first = hosts[0]
-    base = f"http://127.0.0.1:{first.port}"
-    shown = inventory.relative_to(CHECKOUT)
+    folder = FOLDER.relative_to(CHECKOUT)
+    plugfleet = f"{Path(sys.executable).parent.relative_to(CHECKOUT)}/plugfleet"
     console.print(
         "Where to look further:\n"
-        f"  what {first.name} runs, and why one gives no data   curl {base}/plugins\n"
-        f"  its metrics for Prometheus                    curl {base}/metrics\n"
-        f"  its metrics as they arrive                    "
-        f"tail -f {first.metrics_file.relative_to(CHECKOUT)}\n"
-        f"  a drift audit: edit a file below {FOLDER.relative_to(CHECKOUT)}/hosts, then\n"
-        f"    {Path(sys.executable).parent.relative_to(CHECKOUT)}/ansible-playbook "
-        f"-i {shown} deploy-plugins.yml --check --diff\n"
+        f"  its REST interface, with a form for each request   {controller.url}/docs\n"
+        f"  on the command line                export PLUGFLEET_URL={controller.url} "
+        f"PLUGFLEET_TOKEN={token}\n"
+        f"    {plugfleet} status\n"
+        f"    {plugfleet} host show {first.name}\n"
+        f"  what {first.name} runs                   curl http://127.0.0.1:{first.port}/plugins\n"
+        f"  its metrics for Prometheus         curl http://127.0.0.1:{first.port}/metrics\n"
+        f"  its metrics as they arrive         tail -f "
+        f"{first.metrics_file.relative_to(CHECKOUT)}\n"
+        f"  what the controller logs           tail -f {controller.log.relative_to(CHECKOUT)}\n"
+        f"  a drift audit: edit a file below {folder}/hosts, then\n"
+        f"    PLUGFLEET_TOKEN={controller.token} {plugfleet} deploy --all --check\n"
         "Ctrl-C ends the demo.",
         soft_wrap=True,
     )

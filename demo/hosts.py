@@ -91,39 +91,6 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def write_inventory(folder: Path, hosts: list[DemoHost], source: Path) -> Path:
-    """Write the inventory, as a person would for hosts of their own; returns its folder."""
-    inventory = folder / "inventory"
-    (inventory / "group_vars").mkdir(parents=True)
-    lines = []
-    for host in hosts:
-        lines.append(
-            f"{host.name} plugin_sync_root={host.root} agent_update_listen=127.0.0.1:{host.port}"
-        )
-    for group, members in GROUPS.items():
-        lines += ["", f"[{group}]", *members]
-    (inventory / "hosts.ini").write_text("\n".join(lines) + "\n")
-    variables = {
-        "ansible_connection": "local",
-        "ansible_python_interpreter": sys.executable,
-        "executor_python": sys.executable,
-        "executor_service": "process",
-        "executor_user": "",
-        "agent_config_settings": {
-            "hostname": "{{ inventory_hostname }}",
-            "executor": {"jsonl": {"path": "{{ plugin_sync_root }}/metrics.jsonl"}},
-        },
-        "plugin_sources": [{"url": str(source)}],
-        "plugin_source_folder": str(folder / "catalog"),
-        "plugin_bindings": BINDINGS,
-    }
-    # What the demo hosts check over the network is the first one's executor.
-    text = json.dumps(variables, indent=2).replace("{port}", str(hosts[0].port))
-    # Every JSON text is YAML too.
-    (inventory / "group_vars" / "all.yml").write_text(f"---\n{text}\n")
-    return inventory
-
-
 def make_source(folder: Path, plugins: Path) -> Path:
     """A git repository with the starter plugins, as a team would keep it."""
     source = folder / "plugins-repository"
