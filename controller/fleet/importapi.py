@@ -34,19 +34,20 @@ class Format(enum.StrEnum):
 
 
 _READERS = {Format.JSON: read_json, Format.CSV: read_csv, Format.ANSIBLE: read_inventory}
-_EXAMPLES: dict[str, Any] = {
+# `format` tells what the body is, whatever its media type; a dry run answers what is wrong with it.
+_BODIES: dict[str, Any] = {
     "application/json": {
-        "schema": {"type": "array", "items": {"type": "object"}},
+        "schema": {"description": "A list of hosts, as PATCH takes them, each with its `name`."},
         "example": [
             {"name": "web1", "address": "192.0.2.1", "labels": {"idc": "bj"}, "hostgroups": ["web"]}
         ],
     },
     "text/csv": {
-        "schema": {"type": "string"},
+        "schema": {"description": "CSV with a header line, `,` or `;` between fields."},
         "example": "name,address,labels.idc,hostgroups,ansible_user\nweb1,192.0.2.1,bj,web,deploy\n",
     },
     "text/plain": {
-        "schema": {"type": "string"},
+        "schema": {"description": "An Ansible inventory, INI or YAML."},
         "example": "[web]\nweb1 ansible_host=192.0.2.1\n\n[web:vars]\nansible_user=deploy\n",
     },
 }
@@ -80,7 +81,7 @@ async def _content(request: Request) -> bytes:
     "above its own too; passwords (`ansible_password`, ...) become secrets.",
     responses=answers(401, 403, 409, 413, 422),
     response_model=ImportReport,
-    openapi_extra={"requestBody": {"required": True, "content": _EXAMPLES}},
+    openapi_extra={"requestBody": {"required": True, "content": _BODIES}},
 )
 def import_hosts(
     by: Operator,

@@ -67,7 +67,7 @@ def fetch_page(
         )
     column, descending = columns[name], sort.startswith("-")
     if cursor:
-        value, last = _decode(cursor, sort)
+        value, last = _decode(cursor, sort, column.type.python_type)
         query = query.where(_after(column, key, value, last, descending))
     order = (
         (column.desc().nulls_last(), key.desc())
@@ -100,14 +100,23 @@ def _encode(sort: str, value: Any, last: int) -> str:
     return base64.urlsafe_b64encode(json.dumps([sort, shown, last]).encode()).decode()
 
 
-def _decode(cursor: str, sort: str) -> tuple[Any, int]:
+def _decode(cursor: str, sort: str, kind: type) -> tuple[Any, int]:
+    """What a cursor holds; one that somebody wrote by hand must not reach the database."""
     try:
         made_for, value, last = json.loads(base64.urlsafe_b64decode(cursor.encode()))
         if isinstance(value, dict):
             value = datetime.fromisoformat(value["t"])
-        if made_for != sort or not isinstance(last, int) or abs(last) > 2**62:
+        if made_for != sort or type(last) is not int or abs(last) > 2**62:
             raise ValueError
-        if not isinstance(value, str | int | float | datetime | None):
+        if value is not None and type(value) is not kind:
+            raise ValueError
+        if isinstance(value, int) and abs(value) > 2**62:
+            raise ValueError
+        if isinstance(value, str):
+            value.encode()  # half of a Unicode pair is a UnicodeError, which is a ValueError
+            if "\0" in value:
+                raise ValueError
+        if isinstance(value, datetime) and value.tzinfo is None:
             raise ValueError
     except (ValueError, KeyError, TypeError, binascii.Error, RecursionError):
         raise Invalid(
