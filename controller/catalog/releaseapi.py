@@ -78,7 +78,7 @@ def show_release(by: Viewer, session: Reading, number: Number) -> ReleaseView:
     response_class=FileResponse,
     responses={
         200: {"description": "The bundle.", "content": {_BUNDLE: {}}},
-        **answers(401, 403, 404, 422),
+        **answers(401, 403, 404, 409, 422),
     },
 )
 def fetch_bundle(

@@ -41,7 +41,7 @@ HostName = Annotated[
     summary="Show a host's plan",
     description="Each plugin with its reasons: the binding, its hostgroup, and whether the host is a member "
     "by name or by label rule (neither: the hostgroup is `all`).",
-    responses=answers(401, 403, 404, 422),
+    responses=answers(401, 403, 404, 409, 422),
 )
 def show_plan(by: Viewer, opened: Open, publishing: Publishing, host: HostName) -> PlanView:
     with opened.database.read() as session:
@@ -97,7 +97,7 @@ def _plugin(plugin: service.PlannedPlugin) -> PlannedPluginView:
     summary="Preview a change",
     description="Says which hosts would get another plan by changes of bindings, of hostgroups' members or "
     "rules, or by going back to another release. Nothing is changed.",
-    responses=answers(401, 403, 404, 422),
+    responses=answers(401, 403, 404, 409, 422),
 )
 def preview_change(
     by: Viewer, opened: Open, publishing: Publishing, body: PreviewRequest

@@ -97,9 +97,12 @@ class Facts:
         self.groups = groups
         self.release = release
         self._vault = vault
-        self._everyone = [group for group in groups.values() if group.name == EVERY_HOST]
         self._shared: dict[tuple[int, ...], Shared] = {}
-        self._parts: dict[int, frozenset[str]] = {}
+        ordered = sorted(groups.values(), key=lambda group: group.order)
+        self._rank = {group.id: rank for rank, group in enumerate(ordered)}
+        self._everyone = [group.id for group in ordered if group.name == EVERY_HOST]
+        self._bound = {group.id: self._texts(group) for group in ordered}
+        self._marks = {g.id: vault.fingerprint(g.secrets) for g in ordered if g.secrets}
 
     def shared(self, group_ids: tuple[int, ...]) -> Shared:
         """What the hosts of these hostgroups, and of `all`, have in common."""
@@ -125,23 +128,20 @@ class Facts:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _work_out(self, group_ids: Iterable[int]) -> Shared:
-        members = [self.groups[group_id] for group_id in group_ids]
-        groups = tuple(sorted(members + self._everyone, key=lambda group: group.order))
+        ids = sorted([*group_ids, *self._everyone], key=self._rank.__getitem__)
+        groups = tuple([self.groups[group_id] for group_id in ids])
         variables: dict[str, Any] = {}
         for group in groups:
-            variables |= group.variables
-        marks = [self._vault.fingerprint(group.secrets) for group in groups if group.secrets]
-        bound = frozenset().union(*(self._bindings(group) for group in groups))
-        return Shared(groups, bound, variables, tuple(marks))
+            if group.variables:
+                variables |= group.variables
+        bound = frozenset().union(*[self._bound[group_id] for group_id in ids])
+        marks = tuple([self._marks[group_id] for group_id in ids if group_id in self._marks])
+        return Shared(groups, bound, variables, marks)
 
-    def _bindings(self, group: Group) -> frozenset[str]:
-        known = self._parts.get(group.id)
-        if known is None:
-            known = self._parts[group.id] = frozenset(
-                _json([b.plugin, b.config, self._vault.fingerprint(b.secrets)])
-                for b in group.bindings
-            )
-        return known
+    def _texts(self, group: Group) -> frozenset[str]:
+        return frozenset(
+            _json([b.plugin, b.config, self._vault.fingerprint(b.secrets)]) for b in group.bindings
+        )
 
 
 def load(session: Session, vault: Vault, group_ids: Collection[int] | None = None) -> Facts:

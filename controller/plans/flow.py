@@ -71,7 +71,7 @@ def follow_plans(database: Database, vault: Vault) -> int:
             connection.execute(
                 guarded.values(state=bindparam("fitting"), state_since=bindparam("moment")), moved
             )
-        counters.advance(session, counters.STATES)
+            counters.advance(session, counters.STATES)
     return len(changes)
 
 

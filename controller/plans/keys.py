@@ -8,36 +8,55 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from agentplugin.plans import Tree, resolve
+from controller.plans.facts import Group
+
+
+class _Listed(NamedTuple):
+    """What is listed for bindings, and the scripts that are bound by themselves, by their path."""
+
+    keys: frozenset[str]
+    alone: frozenset[str]
 
 
 class Keys:
-    """The keys that bindings come to in one tree; without a tree the bindings' own texts."""
+    """The keys that the hostgroups of one set of facts come to in one tree.
+
+    Args:
+        tree: None where nothing was published yet; then the bindings' own texts are the keys.
+    """
 
     def __init__(self, tree: Tree | None) -> None:
         self._tree = tree
-        self._of = lru_cache(maxsize=None)(self._resolve)
+        self._of_plugin = lru_cache(maxsize=None)(self._resolve)
+        self._of_group: dict[int, _Listed] = {}
 
-    def of(self, plugins: Iterable[str]) -> frozenset[str]:
-        """The keys of a host that has these plugins bound."""
-        keys: set[str] = set()
-        alone: set[str] = set()
-        for plugin in plugins:
-            listed, by_themselves = self._of(plugin)
-            keys |= listed
-            alone |= by_themselves
+    def of(self, groups: Iterable[Group]) -> frozenset[str]:
+        """The keys of a host that is in these hostgroups."""
+        listed = [self._group(group) for group in groups]
+        keys = frozenset().union(*[part.keys for part in listed])
         # A script that is bound by itself is not run again by the directory that it stands in.
-        return frozenset(keys - alone)
+        return keys.difference(*[part.alone for part in listed])
 
-    def _resolve(self, plugin: str) -> tuple[frozenset[str], frozenset[str]]:
+    def _group(self, group: Group) -> _Listed:
+        known = self._of_group.get(group.id)
+        if known is None:
+            parts = [self._of_plugin(bound.plugin) for bound in group.bindings]
+            known = self._of_group[group.id] = _Listed(
+                frozenset().union(*[part.keys for part in parts]),
+                frozenset().union(*[part.alone for part in parts]),
+            )
+        return known
+
+    def _resolve(self, plugin: str) -> _Listed:
         if self._tree is None:
-            return frozenset([plugin]), frozenset()
+            return _Listed(frozenset([plugin]), frozenset())
         found = resolve([plugin], self._tree)
         listed = {script.key for script in found.scripts} | {m.key for m in found.manifests}
         alone = {script.path for script in found.scripts if script.key != script.path}
-        return frozenset(listed), frozenset(alone)
+        return _Listed(frozenset(listed), frozenset(alone))
 
 
 def problems(bindings: Sequence[Any], tree: Tree) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from controller.errors import Invalid
 from controller.fleet.access import EVERY_HOST, seen_by
 from controller.fleet.models import Host, Membership
 from controller.fleet.rules import parse
-from controller.plans.facts import Bound, Facts, Group, Shared, load, memberships
+from controller.plans.facts import Bound, Facts, Group, load, memberships
 from controller.plans.keys import Keys, problems
 from controller.plans.schemas import (
     HostEffect,
@@ -142,8 +142,8 @@ class _Comparison:
         """The keys that are added and removed."""
         known = self._effects.get((old, new))
         if known is None:
-            before = self._old.of(_plugins(self._before.shared(old)))
-            after = self._new.of(_plugins(self._after.shared(new)))
+            before = self._old.of(self._before.shared(old).groups)
+            after = self._new.of(self._after.shared(new).groups)
             known = self._effects[old, new] = (after - before, before - after)
             self._added |= known[0]
             self._removed |= known[1]
@@ -192,10 +192,6 @@ def _text(hosts: int, added: int, removed: int) -> str:
         removed
     )
     return ", ".join([who, *(what or ["the same plugins"])])
-
-
-def _plugins(shared: Shared) -> Iterable[str]:
-    return (bound.plugin for group in shared.groups for bound in group.bindings)
 
 
 def _with_bindings(

@@ -17,10 +17,12 @@ from controller.catalog import bundles, releases
 from controller.catalog.deps import publisher_of
 from controller.catalog.models import ReleaseBundle, ReleaseRow
 from controller.catalog.publish import Catalog
+from controller.catalog.sources import Source
+from controller.catalog.urls import SourceUrl
 from controller.database import counters
 from controller.fleet.models import Host
 from controller.web.deps import Context
-from tests.controller.server import Api
+from tests.controller.server import Api, serving
 from tests.controller.sources import SourceRepository, publish
 
 MakeSource = Callable[..., SourceRepository]
@@ -187,17 +189,12 @@ def test_another_sources_change_does_not_bring_back_what_was_rolled_back(
 
 def crashed(context: Context, source: SourceRepository) -> str:
     """Publish as a controller does that dies before it tells its database; returns the commit."""
-    published = context.catalog.publish(
-        [context_source(context, source)], by="ann", approve=lambda tree, fetched: None
-    )
+    published = context.catalog.publish([as_source(source)], by="ann")
     assert published.release
     return published.release.commit
 
 
-def context_source(context: Context, source: SourceRepository) -> Any:
-    from controller.catalog.sources import Source
-    from controller.catalog.urls import SourceUrl
-
+def as_source(source: SourceRepository) -> Source:
     return Source("", SourceUrl(str(source.path)), "main")
 
 
@@ -327,8 +324,6 @@ def test_a_number_that_is_none_is_refused(api: Api, number: str) -> None:
 def test_a_publish_that_another_run_holds_up_is_told_to_wait(
     settings: Any, make_source: MakeSource
 ) -> None:
-    from tests.controller.server import serving
-
     opened = open_context(settings)
     slow = replace(opened, catalog=Catalog(opened.catalog.folder, wait=0.2))
     with serving(slow) as api:

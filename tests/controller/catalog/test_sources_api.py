@@ -182,6 +182,7 @@ def answering(status: int, header: tuple[str, str]) -> Iterator[str]:
         thread.join()
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("server", "said"),
     [
@@ -205,6 +206,8 @@ def test_a_server_that_gives_no_source_is_told_in_time(
         assert time.monotonic() - began < 10
 
 
+# What the database is makes no difference here, and it takes seconds.
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_servers_that_hang_hold_up_no_more_than_a_few_lints(context: Context) -> None:
     context.settings.source_timeout = 2
     with serving(context) as api, hanging() as url, ThreadPoolExecutor(8) as pool:

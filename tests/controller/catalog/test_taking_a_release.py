@@ -15,6 +15,7 @@ import pytest
 from controller.auth.models import Scope
 from controller.catalog.errors import CatalogError
 from controller.catalog.publish import Catalog
+from controller.catalog.sources import parse_sources
 from roles.plugin_source.control.release import (
     ReleaseOptionError,
     Wanted,
@@ -72,8 +73,6 @@ def test_a_release_is_fetched_once_and_then_as_a_delta(
 def test_the_nodes_own_deploy_line_is_left_alone(
     api: Api, node: Catalog, make_source: MakeSource
 ) -> None:
-    from controller.catalog.sources import parse_sources
-
     mine = make_source("mine", "mine/60_mine.sh")
     own = node.publish(parse_sources([{"url": str(mine.path)}], base=Path("/"))).release
     assert own is not None
@@ -153,6 +152,8 @@ def play(api: Api, folder: Path, **variables: Any) -> tuple[subprocess.Completed
     return done, json.loads(answer.read_text()) if answer.exists() else None
 
 
+# What the database is makes no difference here, and it takes seconds.
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_the_role_takes_the_release_of_the_inventory_and_composes_nothing(
     api: Api, tmp_path: Path, make_source: MakeSource
 ) -> None:

@@ -10,9 +10,8 @@ from sqlalchemy import select, update
 
 from controller.auth.models import Scope
 from controller.auth.vault import Vault, new_key
-from controller.bindings.models import BindingRow
 from controller.database import counters
-from controller.fleet.models import Host, Hostgroup
+from controller.fleet.models import Host
 from controller.plans import service
 from controller.plans.flow import follow_plans
 from tests.controller.server import Api
@@ -307,10 +306,13 @@ def test_a_limited_token_previews_its_hostgroups_only(fleet: Api) -> None:
 
 def test_variables_of_groups_are_merged_in_ansibles_order(fleet: Api) -> None:
     fleet.send("POST", "hostgroups/db/members", 200, json={"add": ["w1"]})
-    with fleet.context.database.write() as session:
-        session.add(BindingRow(hostgroup=session.get_one(Hostgroup, 1), plugin="x"))
     fleet.send("PATCH", "hostgroups/web", 200, json={"variables": {"colour": "red"}})
     before = digests(fleet)["w1"]
     # web comes after db, so what db says does not count, until its priority is higher.
     fleet.send("PATCH", "hostgroups/db", 200, json={"variables": {"colour": "black"}})
     assert digests(fleet)["w1"] == before
+    body = {"variables": {"colour": "black", "ansible_group_priority": 2}}
+    fleet.send("PATCH", "hostgroups/db", 200, json=body)
+    first = digests(fleet)["w1"]
+    fleet.send("PATCH", "hostgroups/web", 200, json={"variables": {"colour": "green"}})
+    assert digests(fleet)["w1"] == first
