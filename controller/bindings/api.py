@@ -17,8 +17,8 @@ from controller.catalog.tree import GitTree
 from controller.fleet.models import Hostgroup
 from controller.web import etags
 from controller.web.deps import Open, Operator, Reading, Viewer, Writing
-from controller.web.etags import IfMatch
 from controller.web.fields import AnyHostgroup, Line
+from controller.web.headers import IfMatch
 from controller.web.paging import Cursor, Limit, Page, fetch_page
 from controller.web.problems import answers
 

@@ -19,8 +19,8 @@ from controller.catalog.schemas import (
 )
 from controller.web import etags
 from controller.web.deps import Admin, Open, Operator, Reading, Viewer, Writing
-from controller.web.etags import IfMatch
 from controller.web.fields import NAME_PATTERN
+from controller.web.headers import IfMatch
 from controller.web.paging import Cursor, Limit, Page, fetch_page
 from controller.web.problems import answers
 

@@ -21,8 +21,8 @@ from controller.fleet.schemas import (
 )
 from controller.web import etags
 from controller.web.deps import Open, Operator, Reading, Viewer, Writing
-from controller.web.etags import IfMatch
 from controller.web.fields import NAME_PATTERN, Line
+from controller.web.headers import IfMatch
 from controller.web.paging import Cursor, Limit, Page, fetch_page
 from controller.web.problems import answers
 

@@ -11,7 +11,8 @@ from controller.gitops import service
 from controller.gitops.flow import Applier, version
 from controller.gitops.schemas import Configuration, ConfigurationPlan
 from controller.web.deps import Open, Operator, Reading, Viewer
-from controller.web.etags import IfMatch, etag
+from controller.web.etags import etag
+from controller.web.headers import IfMatch
 from controller.web.problems import answers
 
 router = APIRouter(prefix="/configuration", tags=["configuration"])

@@ -20,8 +20,9 @@ from controller.fleet.access import EVERY_HOST, seen_by
 from controller.fleet.models import Host, Hostgroup, Membership
 from controller.inventory import service
 from controller.web.deps import Open, Reading, Viewer
-from controller.web.etags import IfNoneMatch, etag, matches
+from controller.web.etags import etag, matches
 from controller.web.fields import AnyHostgroup
+from controller.web.headers import IfNoneMatch
 from controller.web.problems import answers
 
 router = APIRouter(prefix="/inventory", tags=["inventory"])

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import Header, Response
+from typing import TYPE_CHECKING
 
 from controller.errors import PreconditionFailed
 
-IfMatch = Annotated[
-    str | None,
-    Header(
-        description="The ETag that was read; the change is refused (412) if it is no longer that."
-    ),
-]
-IfNoneMatch = Annotated[
-    str | None, Header(description="ETags that the caller has; 304 without a body if it is one.")
-]
+if TYPE_CHECKING:
+    from fastapi import Response
 
 
 def etag(version: int | str) -> str:
