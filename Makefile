@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 
-.PHONY: help demo test lint bench-deploy bench-executor bench-controller docs lock clean
+.PHONY: help demo test lint bench-deploy bench-executor bench-controller bench-events docs lock clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -46,6 +46,9 @@ bench-deploy: $(VENV)/.test-installed  ## our deploy against the plain play over
 
 bench-executor: $(VENV)/.test-installed  ## 200 plugins for two minutes: memory, CPU and jitter of the executor
 	@$(BIN)/python -m benchmarks.bench_executor
+
+bench-events: $(VENV)/.installed  ## 5,000 events/s from a run to 20 readers, and the API's times meanwhile
+	@$(BIN)/python -m benchmarks.bench_events
 
 bench-controller: $(VENV)/.installed  ## 10,000 hosts in SQLite: plans, lists, inventory, preview, a deployment that has nothing to do
 	@$(BIN)/python -m benchmarks.bench_controller

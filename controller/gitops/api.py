@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from controller.catalog.deps import Publishing
-from controller.gitops import service
+from controller.gitops.export import export
 from controller.gitops.flow import Applier, version
 from controller.gitops.schemas import Configuration, ConfigurationPlan
 from controller.web.deps import Open, Operator, Reading, Viewer
@@ -25,7 +25,7 @@ router = APIRouter(prefix="/configuration", tags=["configuration"])
     responses=answers(401, 403),
 )
 def export_configuration(by: Viewer, opened: Open, session: Reading) -> Configuration:
-    return service.export(session, by, opened.vault)
+    return export(session, by, opened.vault)
 
 
 @router.post(

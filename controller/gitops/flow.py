@@ -1,24 +1,25 @@
-"""Applying a document: plan it, hold its bindings against the newest release, then make it so.
+"""Applying a document: its bindings are held against the newest release, then it is made so.
 
-The plan is the work itself, taken back. Git is asked between the two transactions, in none. The
-second one comes to the plan that was shown, or is refused.
+Git is asked before the transaction, not in it. A plan is the work itself, taken back.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
 
 from controller.auth.principal import Principal
 from controller.auth.vault import Vault
 from controller.bindings import service as bindings
 from controller.catalog.tree import GitTree
 from controller.database.engine import Database
-from controller.errors import Invalid, PlugfleetError, PreconditionFailed
+from controller.errors import Invalid, PreconditionFailed
 from controller.gitops.schemas import Configuration
-from controller.gitops.service import Outcome, make_so
+from controller.gitops.service import Outcome, bindings_of, make_so
 from controller.web import etags
 
 
@@ -40,18 +41,14 @@ class Applier:
         Raises:
             PlugfleetError: it could not be applied; `fields` name the places in the document.
         """
+        problems = self._problems(wanted)
         try:
             with self.database.write() as session:
-                outcome = make_so(session, by, self.vault, wanted, prune=prune)
+                outcome = self._make_so(session, by, wanted, problems, prune=prune)
                 session.flush()
                 raise _TakeBack
         except _TakeBack:
-            pass
-        # Where sources change, the newest release says nothing of the tree that is to be; then
-        # publishing holds every binding against it.
-        if outcome.bound and not outcome.moves_sources:
-            self._check(outcome)
-        return outcome
+            return outcome
 
     def apply(
         self, by: Principal, wanted: Configuration, *, prune: bool, if_match: str | None
@@ -65,29 +62,50 @@ class Applier:
             PreconditionFailed: what there is has changed since that plan was made.
             PlugfleetError: as `plan`.
         """
-        planned = self.plan(by, wanted, prune=prune)
-        if if_match is not None and not etags.matches(if_match, version(planned)):
-            raise _moved()
+        problems = self._problems(wanted)
         with self.database.write() as session:
-            outcome = make_so(session, by, self.vault, wanted, prune=prune)
-            if version(outcome) != version(planned):
-                raise _moved()
+            outcome = self._make_so(session, by, wanted, problems, prune=prune)
+            if if_match is not None and not etags.matches(if_match, version(outcome)):
+                raise PreconditionFailed(
+                    "what there is was changed since the plan was made; nothing was changed now",
+                    hint="look at the plan again",
+                )
         return outcome
 
-    def _check(self, outcome: Outcome) -> None:
+    def _problems(self, wanted: Configuration) -> dict[str, str]:
+        """What would not work in the newest release's tree: why, by the binding's place."""
         tree = self.newest_tree()
         if tree is None:
-            return
-        fields, first = [], ""
-        for place, spec in outcome.bound:
+            return {}
+        problems = {}
+        for place, spec in bindings_of(wanted):
             try:
-                bindings.normal(spec.plugin, tree, spec.config, dict.fromkeys(spec.secrets, ""))
+                secrets = dict.fromkeys(spec.secrets, "")
+                bindings.normal(spec.plugin, tree, spec.config, secrets)
             except Invalid as error:
-                first = first or error.message
-                fields.append({"field": f"body.{place}", "message": error.message})
-        if fields:
-            more = f"; and {len(fields) - 1} more" if len(fields) > 1 else ""
-            raise Invalid(f"{first}{more}; nothing was changed", fields=fields)
+                problems[place] = error.message
+        return problems
+
+    def _make_so(
+        self,
+        session: Session,
+        by: Principal,
+        wanted: Configuration,
+        problems: Mapping[str, str],
+        *,
+        prune: bool,
+    ) -> Outcome:
+        outcome = make_so(session, by, self.vault, wanted, prune=prune)
+        # Where sources change, the newest release says nothing of the tree that is to be; then
+        # publishing holds every binding against it.
+        found = [] if outcome.moves_sources else [p for p in outcome.bound if p in problems]
+        if found:
+            more = f"; and {len(found) - 1} more" if len(found) > 1 else ""
+            raise Invalid(
+                f"{problems[found[0]]}{more}; nothing was changed",
+                fields=[{"field": f"body.{place}", "message": problems[place]} for place in found],
+            )
+        return outcome
 
 
 class _TakeBack(Exception):
@@ -98,10 +116,3 @@ def version(outcome: Outcome) -> str:
     """What a plan is known by when it is agreed to: a digest of its changes."""
     told = [change.model_dump(mode="json") for change in outcome.changes]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-
-
-def _moved() -> PlugfleetError:
-    return PreconditionFailed(
-        "what there is was changed since the plan was made; nothing was changed now",
-        hint="look at the plan again",
-    )

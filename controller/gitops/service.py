@@ -42,14 +42,13 @@ class Outcome:
 
     Attributes:
         not_named: what the document does not name and was left.
-        bound: plugin and configuration of each binding that was made or changed, with its place
-            in the document: what has to be held against a tree still.
+        bound: places in the document of the bindings that were made or changed.
     """
 
     changes: list[Change] = field(default_factory=list)
     not_named: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    bound: list[tuple[str, BindingSpec]] = field(default_factory=list)
+    bound: list[str] = field(default_factory=list)
 
     @property
     def moves_sources(self) -> bool:
@@ -99,43 +98,10 @@ def make_so(
     return outcome
 
 
-def export(session: Session, by: Principal, vault: Vault) -> Configuration:
-    """The document that describes what there is; applying it changes nothing."""
-    by.need_whole_fleet("the configuration")
-    named: dict[str, list[str]] = {}
-    query = (
-        select(Hostgroup.name, Host.name)
-        .join(Membership, Membership.hostgroup_id == Hostgroup.id)
-        .join(Host, Host.id == Membership.host_id)
-        .where(Membership.by_name)
-        .order_by(Host.name)
-    )
-    for group, host in session.execute(query):
-        named.setdefault(group, []).append(host)
-    bound: dict[int, list[str | BindingSpec]] = {}
-    for row in session.scalars(select(BindingRow).order_by(BindingRow.plugin)):
-        bound.setdefault(row.hostgroup_id, []).append(_binding_spec(vault, row))
-    groups = {
-        row.name: HostgroupSpec(
-            description=row.description,
-            rule=row.rule,
-            variables=row.variables,
-            secrets=sorted(vault.open(row.secrets)),
-            members=None if row.name == EVERY_HOST else named.get(row.name, []),
-            bindings=bound.get(row.id, []),
-        )
-        for row in session.scalars(select(Hostgroup).order_by(Hostgroup.name))
-    }
-    every = groups.get(EVERY_HOST)
-    if every and not (every.variables or every.secrets or every.bindings):
-        del groups[EVERY_HOST]
-    return Configuration(
-        sources={
-            row.name: SourceSpec(url=row.url, path=row.path, ref=row.ref, subdir=row.subdir)
-            for row in session.scalars(select(SourceRow).order_by(SourceRow.name))
-        },
-        hostgroups=groups,
-    )
+def bindings_of(document: Configuration) -> Iterator[tuple[str, BindingSpec]]:
+    """The bindings of a document, each with its place there."""
+    for name, group in (document.hostgroups or {}).items():
+        yield from _bindings_of(name, group)
 
 
 def _sources(
@@ -275,9 +241,7 @@ def _bindings(
 ) -> None:
     left = {row.plugin: row for row in there}
     seen: set[str] = set()
-    for number, entry in enumerate(spec.bindings):
-        place = f"hostgroups.{group}.bindings.{number}"
-        wanted = BindingSpec(plugin=entry) if isinstance(entry, str) else entry
+    for place, wanted in _bindings_of(group, spec):
         with _at(place, f"hostgroup {group}"):
             plugin = bindings.normal(wanted.plugin, None, wanted.config, {})
             if plugin in seen:
@@ -301,7 +265,7 @@ def _bindings(
                 row = bindings.change(session, by, vault, None, row.id, values, None)
             action = "change" if before else "create"
             if outcome.note(action, "binding", f"{group}: {plugin}", before, _shown(vault, row)):
-                outcome.bound.append((place, wanted))
+                outcome.bound.append(place)
             missing = sorted(set(wanted.secrets) - set(vault.open(row.secrets)))
             if missing:
                 outcome.notes.append(
@@ -315,11 +279,10 @@ def _bindings(
             outcome.not_named.append(f"binding {plugin} of hostgroup {group}")
 
 
-def _binding_spec(vault: Vault, row: BindingRow) -> str | BindingSpec:
-    secrets = sorted(vault.open(row.secrets))
-    if row.config is None and not secrets:
-        return row.plugin
-    return BindingSpec(plugin=row.plugin, config=row.config, secrets=secrets)
+def _bindings_of(group: str, spec: HostgroupSpec) -> Iterator[tuple[str, BindingSpec]]:
+    for number, entry in enumerate(spec.bindings):
+        wanted = BindingSpec(plugin=entry) if isinstance(entry, str) else entry
+        yield f"hostgroups.{group}.bindings.{number}", wanted
 
 
 def _shown(vault: Vault, row: BindingRow) -> dict[str, Any]:

@@ -39,6 +39,7 @@ def test_from_a_source_to_a_plan_and_back(plugfleet: Command, make_source: MakeS
     assert plugfleet("bind", "list", "--json").json() == []
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_source_is_changed_and_removed(plugfleet: Command, make_source: MakeSource) -> None:
     plugfleet("source", "add", "base", make_source().path)
     plugfleet("source", "change", "base", "--ref", "main", "--path", "extra")
@@ -49,6 +50,7 @@ def test_a_source_is_changed_and_removed(plugfleet: Command, make_source: MakeSo
     assert plugfleet("source", "list", "--json").json() == []
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_password_is_asked_for_and_never_shown(plugfleet: Command) -> None:
     words = ("source", "add", "base", "https://git.example.com/x.git", "--username", "bot")
     made = plugfleet(*words, "--json", given="s3cret\n")
@@ -57,6 +59,7 @@ def test_a_password_is_asked_for_and_never_shown(plugfleet: Command) -> None:
     assert not plugfleet("source", "show", "base", "--json").json()["has_credentials"]
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_lint_errors_of_a_source_are_1(plugfleet: Command, make_source: MakeSource) -> None:
     source = make_source()
     source.write("sys/60_broken.sh", "echo")
@@ -68,6 +71,7 @@ def test_lint_errors_of_a_source_are_1(plugfleet: Command, make_source: MakeSour
     assert "sys/60_broken.sh" in plugfleet("release", "publish", code=2).err
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_configuration_of_a_binding_comes_from_a_file(plugfleet: Command, tmp_path: Path) -> None:
     plugfleet("group", "add", "web")
     file = tmp_path / "config.yml"

@@ -74,6 +74,7 @@ def test_a_deployment_is_followed_to_its_end(plugfleet: Command, host: Host) -> 
     assert plugfleet("status", "--json").json()["hosts"]["converged"] == 2
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_what_failed_is_shown_with_why_and_tried_again(plugfleet: Command, host: Host) -> None:
     host("a", result=FAILS)
     host("b", result=AWAY)
@@ -97,6 +98,7 @@ def test_what_failed_is_shown_with_why_and_tried_again(plugfleet: Command, host:
     assert len(plugfleet("deploy", "events", "1", "--limit", "2", "--json").json()) == 2
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_only_the_hosts_that_are_named_are_visited(plugfleet: Command, host: Host) -> None:
     host("a", "b", "c")
     plugfleet("group", "add", "web")
@@ -107,6 +109,7 @@ def test_only_the_hosts_that_are_named_are_visited(plugfleet: Command, host: Hos
     assert "x" in refused.err and "y" in refused.err
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_check_shows_diffs_and_changes_nothing(plugfleet: Command, host: Host) -> None:
     host("a", "b", result={"changed": True, "msg": "would sync", "diff": DIFF})
     run = plugfleet("deploy", "--check")
@@ -114,6 +117,7 @@ def test_check_shows_diffs_and_changes_nothing(plugfleet: Command, host: Host) -
     assert plugfleet("status", "--json").json()["hosts"]["pending"] == 2
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_deployment_is_canceled(plugfleet: Command, host: Host) -> None:
     host("a", seconds=60)
     started = plugfleet("deploy", "--no-wait")
@@ -125,6 +129,7 @@ def test_a_deployment_is_canceled(plugfleet: Command, host: Host) -> None:
     assert "canceled" in plugfleet("deploy", "follow", "1", code=1).out
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_ctrl_c_without_a_terminal_leaves_it_running_and_says_how_to_follow(
     api: Api, plugfleet: Command, host: Host
 ) -> None:
@@ -190,6 +195,7 @@ def _read_until(terminal: int, text: str) -> None:
         seen += os.read(terminal, 65536).decode(errors="replace")
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_publishing_comes_first_if_asked_for(
     plugfleet: Command, make_source: Callable[..., SourceRepository]
 ) -> None:

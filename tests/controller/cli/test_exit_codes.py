@@ -62,6 +62,7 @@ def test_something_that_is_no_controller_is_3(
     assert "is no plugfleet controller" in run.err
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_no_token_is_4_and_says_where_to_put_one(
     api: Api, plugfleet: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +72,7 @@ def test_no_token_is_4_and_says_where_to_put_one(
     assert "not valid" in plugfleet("token", "list", code=4).err
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_too_weak_a_token_is_4_and_says_what_is_needed(
     api: Api, plugfleet: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +133,7 @@ def test_a_file_that_cannot_be_used_is_named(
     assert str(file) in run.err and says in run.err
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_the_file_says_where_the_controller_is(
     api: Api, plugfleet: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from tests.controller.cli.conftest import Command
 from tests.controller.server import Api
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_host_is_added_changed_shown_and_removed(api: Api, plugfleet: Command) -> None:
     plugfleet("group", "add", "web", "--description", "web servers")
     made = plugfleet(
@@ -81,6 +82,7 @@ def test_members_are_added_and_removed_one_by_one(plugfleet: Command) -> None:
     assert "'x'" in refused.err and "'y'" in refused.err
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_preview_changes_nothing(plugfleet: Command) -> None:
     plugfleet("group", "add", "web")
     plugfleet("host", "add", "a")
@@ -91,6 +93,7 @@ def test_a_preview_changes_nothing(plugfleet: Command) -> None:
     assert plugfleet("group", "members", "web", "--json").json() == []
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -112,6 +115,7 @@ def test_hosts_are_imported_from_each_format(
     assert plugfleet(*words).json()["unchanged"] == 2
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_an_import_that_cannot_be_names_file_and_line(plugfleet: Command, tmp_path: Path) -> None:
     file = tmp_path / "hosts.csv"
     file.write_text("name,hostgroups\nweb1,nowhere\nb/d,\n")

@@ -201,6 +201,7 @@ def test_bindings_are_held_against_the_newest_release(
     plugfleet("apply", file, "--yes")
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_without_a_terminal_or_yes_nothing_is_changed(
     api: Api, plugfleet: Command, tmp_path: Path
 ) -> None:
@@ -211,6 +212,7 @@ def test_without_a_terminal_or_yes_nothing_is_changed(
     assert [row["name"] for row in api.get("hostgroups")["items"]] == ["all"]
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_several_files_are_one_document(plugfleet: Command, tmp_path: Path) -> None:
     (tmp_path / "a.yml").write_text("hostgroups: {a: {}}\n")
     (tmp_path / "b.yml").write_text("hostgroups: {b: {}}\n")
@@ -227,6 +229,7 @@ def _folder(path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_secrets_that_a_file_names_and_nobody_set_are_noted(
     plugfleet: Command, tmp_path: Path
 ) -> None:

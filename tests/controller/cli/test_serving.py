@@ -1,15 +1,14 @@
-"""`plugfleet serve`, `init` and `secrets rotate`, as processes of their own."""
+"""`plugfleet serve`, `init` and `secrets rotate` together; what serves is a process of its own."""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,44 +16,24 @@ from typing import Any
 import httpx2
 import pytest
 
+from controller.auth.vault import new_key
+from tests.controller.cli.conftest import Command
+
 ROOT = Path(__file__).resolve().parents[3]
-CLI = [sys.executable, "-m", "controller.cli"]
+SERVE = [sys.executable, "-m", "controller.cli", "serve", "--port", "0", "--json"]
 
 
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """Of a machine where nothing of plugfleet is configured."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PLUGFLEET_")}
-    return kept | {
-        "PLUGFLEET_CONFIG": str(tmp_path / "controller.toml"),
-        "PLUGFLEET_DATA_DIR": str(tmp_path / "data"),
-        "XDG_CONFIG_HOME": str(tmp_path / "config"),
-        "COLUMNS": "150",
-    }
-
-
-def run(
-    environment: Mapping[str, str], *words: str, code: int = 0
-) -> subprocess.CompletedProcess[str]:
-    """Run the command, which must end with `code` and without a stack trace."""
-    done = subprocess.run(
-        [*CLI, *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == code, done
-    assert "Traceback" not in done.stderr + done.stdout
-    return done
+@pytest.fixture(autouse=True)
+def nothing_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLUGFLEET_CONFIG", str(tmp_path / "controller.toml"))
+    monkeypatch.setenv("PLUGFLEET_DATA_DIR", str(tmp_path / "data"))
 
 
 @contextmanager
-def serving(environment: Mapping[str, str], *words: str) -> Iterator[tuple[Any, Any]]:
-    """A controller, and the first line that it printed, as JSON."""
+def serving() -> Iterator[tuple[Any, Any]]:
+    """A controller, and what it printed when it was ready."""
     process = subprocess.Popen(
-        [*CLI, "serve", "--port", "0", "--json", *words],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
+        SERVE, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     assert process.stdout
     with process.stdout:
@@ -67,95 +46,113 @@ def serving(environment: Mapping[str, str], *words: str) -> Iterator[tuple[Any, 
 
 
 def test_the_first_start_prints_an_admin_token_and_no_other_start_does(
-    environment: dict[str, str],
+    command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with serving(environment) as (_, first):
-        headers = {"Authorization": f"Bearer {first['token']}"}
-        with httpx2.Client(base_url=first["url"], headers=headers, timeout=30) as client:
-            assert client.get("/api/v1/tokens/current").json()["scope"] == "admin"
-            assert client.get("/readyz").status_code == 200
-        done = run(
-            environment | {"PLUGFLEET_TOKEN": first["token"]}, "--url", first["url"], "status"
-        )
-        assert "0 hosts" in done.stdout
-    with serving(environment) as (_, second):
+    with serving() as (_, first):
+        monkeypatch.setenv("PLUGFLEET_TOKEN", first["token"])
+        assert "0 hosts" in command("--url", first["url"], "status").out
+        found = command("--url", first["url"], "token", "current", "--json").json()
+        assert (found["name"], found["scope"]) == ("admin", "admin")
+    with serving() as (_, second):
         assert second["token"] is None
 
 
-def test_a_second_controller_on_one_data_folder_is_told_so(environment: dict[str, str]) -> None:
-    with serving(environment) as (process, _):
-        done = run(environment, "serve", "--port", "0", code=3)
-        assert done.stderr.splitlines()[-1].strip()
+def test_a_second_controller_on_one_data_folder_is_told_so() -> None:
+    with serving() as (process, _):
+        other = subprocess.run(SERVE, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert other.returncode == 3 and other.stdout == ""
+        assert "another controller" in other.stderr and "Traceback" not in other.stderr
         assert process.poll() is None
 
 
-def test_a_port_that_is_taken_is_named(environment: dict[str, str]) -> None:
+def test_a_port_that_is_taken_is_named(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Logging belongs to the tests' process.
+    monkeypatch.setattr("controller.operations.logs.configure", lambda *_: None)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        port = str(taken.getsockname()[1])
-        done = run(environment, "serve", "--port", port, code=2)
-    assert f"port {port}" in done.stderr and "PLUGFLEET_PORT" in done.stderr
+        port = taken.getsockname()[1]
+        run = command("serve", "--port", port, code=2)
+    assert f"port {port}" in run.err and "PLUGFLEET_PORT" in run.err
 
 
 def test_init_makes_a_controller_that_serve_finds(
-    environment: dict[str, str], tmp_path: Path
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    del environment["PLUGFLEET_DATA_DIR"]
+    monkeypatch.delenv("PLUGFLEET_DATA_DIR")
     data = tmp_path / "elsewhere"
-    done = run(environment, "init", "--data-dir", str(data), "--token", "--json")
-    made = json.loads(done.stdout)
+    made = command("init", "--data-dir", data, "--token", "--json").json()
     assert (data / "plugfleet.db").exists() and made["token"].startswith("pf_")
     for file in (tmp_path / "controller.toml", data / "secret.key"):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    with serving(environment) as (_, first):
+    monkeypatch.setenv("PLUGFLEET_TOKEN", made["token"])
+    with serving() as (_, first):
         assert first["token"] is None
-        run(environment | {"PLUGFLEET_TOKEN": made["token"]}, "--url", first["url"], "status")
+        command("--url", first["url"], "status")
 
 
-def test_init_overwrites_nothing(environment: dict[str, str], tmp_path: Path) -> None:
-    run(environment, "init")
+def test_init_overwrites_nothing(command: Command, tmp_path: Path) -> None:
+    command("init")
     kept = {file: file.read_bytes() for file in (tmp_path / "data").iterdir() if file.is_file()}
-    assert "is there already" in run(environment, "init", code=2).stderr
-    other = str(tmp_path / "other.toml")
-    assert "holds a controller's data" in run(environment, "init", "--config", other, code=2).stderr
+    assert "is there already" in command("init", code=2).err
+    other = tmp_path / "other.toml"
+    assert "holds a controller's data" in command("init", "--config", other, code=2).err
     assert kept == {file: file.read_bytes() for file in kept}
-    assert not Path(other).exists()
+    assert not other.exists()
 
 
-def test_init_that_fails_can_be_repeated(environment: dict[str, str], tmp_path: Path) -> None:
-    broken = "sqlite:////no/such/folder/x.db"
-    run(environment, "init", "--database-url", broken, code=3)
-    run(environment, "init")
-    file = tmp_path / "controller.toml"
-    assert "no/such" not in file.read_text()
+def test_init_that_fails_can_be_repeated(command: Command, tmp_path: Path) -> None:
+    command("init", "--database-url", "sqlite:////no/such/folder/x.db", code=3)
+    command("init")
+    assert "no/such" not in (tmp_path / "controller.toml").read_text()
 
 
-def test_keys_are_rotated_in_three_steps(environment: dict[str, str], tmp_path: Path) -> None:
-    made = json.loads(run(environment, "init", "--token", "--json").stdout)
-    signed_in = environment | {"PLUGFLEET_TOKEN": made["token"]}
+def test_init_says_where_it_cannot_write(command: Command) -> None:
+    run = command("init", "--config", "/proc/plugfleet/x.toml", code=2)
+    assert "cannot write" in run.err and "PLUGFLEET_CONFIG" in run.err
+
+
+def test_keys_are_rotated_step_by_step(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = command("init", "--token", "--json").json()
+    monkeypatch.setenv("PLUGFLEET_TOKEN", made["token"])
     body = {"name": "web1", "secrets": {"ansible_password": "s3cret"}}
     headers = {"Authorization": f"Bearer {made['token']}"}
-    with serving(environment) as (_, first):
+    with serving() as (_, first):
         answer = httpx2.post(f"{first['url']}/api/v1/hosts", json=body, headers=headers)
         assert answer.status_code == 201, answer.text
     keys = tmp_path / "data" / "secret.key"
     old = keys.read_text().split()
-    run(environment, "init", "--new-key")
+    command("init", "--new-key")
     assert keys.read_text().split()[1:] == old
-    assert json.loads(run(environment, "secrets", "rotate", "--drop-old", "--json").stdout) == {
+    assert command("secrets", "rotate", "--drop-old", "--json").json() == {
         "sealed": {"hosts": 1, "hostgroups": 0, "bindings": 0, "sources": 0},
         "dropped_keys": 1,
     }
     assert len(keys.read_text().split()) == 1 and keys.read_text().split() != old
-    with serving(environment) as (_, second):
-        done = run(signed_in, "--url", second["url"], "host", "show", "web1", "--json")
-        assert json.loads(done.stdout)["secrets"] == ["ansible_password"]
+    with serving() as (_, second):
+        host = command("--url", second["url"], "host", "show", "web1", "--json").json()
+    assert host["secrets"] == ["ansible_password"]
+
+
+def test_a_key_in_a_variable_is_rotated_by_hand(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLUGFLEET_SECRET_KEY", new_key())
+    command("init")
+    made = command("init", "--new-key", "--json").json()
+    monkeypatch.setenv("PLUGFLEET_SECRET_KEY", f"{made['key']},{new_key()}")
+    assert (
+        "cannot change PLUGFLEET_SECRET_KEY"
+        in command("secrets", "rotate", "--drop-old", code=2).err
+    )
+    assert "0 secrets" in command("secrets", "rotate").out
 
 
 @pytest.mark.parametrize("words", [("init", "--new-key"), ("secrets", "rotate")])
 def test_keys_of_a_controller_that_is_not_there_are_not_made(
-    environment: dict[str, str], tmp_path: Path, words: tuple[str, ...]
+    command: Command, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
-    assert "there is no key file" in run(environment, *words, code=2).stderr
+    assert "there is no key file" in command(*words, code=2).err
     assert not (tmp_path / "data").exists()

@@ -27,6 +27,7 @@ def test_the_audit_log_shows_who_changed_what(plugfleet: Command) -> None:
     assert "token.create" in shown and "scope: viewer" in shown
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -368,8 +368,13 @@ def upgrade() -> None:
         "updated": moment,
         "version": 1,
     }
-    types = {"variables": Json, "created": UtcDateTime, "updated": UtcDateTime}
-    hostgroups = sa.table("hostgroups", *(sa.column(n, types.get(n)) for n in everywhere))
+    hostgroups = sa.table(
+        "hostgroups",
+        *(sa.column(name) for name in ("name", "description", "rule", "secrets", "version")),
+        sa.column("variables", Json),
+        sa.column("created", UtcDateTime()),
+        sa.column("updated", UtcDateTime()),
+    )
     op.bulk_insert(hostgroups, [everywhere])
 
 

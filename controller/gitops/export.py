@@ -1,0 +1,60 @@
+"""Writing sources, hostgroups and bindings out as the document that applying would not change."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from controller.auth.principal import Principal
+from controller.auth.vault import Vault
+from controller.bindings.models import BindingRow
+from controller.catalog.models import SourceRow
+from controller.fleet.access import EVERY_HOST
+from controller.fleet.models import Host, Hostgroup, Membership
+from controller.gitops.schemas import BindingSpec, Configuration, HostgroupSpec, SourceSpec
+
+
+def export(session: Session, by: Principal, vault: Vault) -> Configuration:
+    """The document that describes what there is; applying it changes nothing."""
+    by.need_whole_fleet("the configuration")
+    named: dict[str, list[str]] = {}
+    query = (
+        select(Hostgroup.name, Host.name)
+        .join(Membership, Membership.hostgroup_id == Hostgroup.id)
+        .join(Host, Host.id == Membership.host_id)
+        .where(Membership.by_name)
+        .order_by(Host.name)
+    )
+    for group, host in session.execute(query):
+        named.setdefault(group, []).append(host)
+    bound: dict[int, list[str | BindingSpec]] = {}
+    for row in session.scalars(select(BindingRow).order_by(BindingRow.plugin)):
+        bound.setdefault(row.hostgroup_id, []).append(_binding_spec(vault, row))
+    groups = {
+        row.name: HostgroupSpec(
+            description=row.description,
+            rule=row.rule,
+            variables=row.variables,
+            secrets=sorted(vault.open(row.secrets)),
+            members=None if row.name == EVERY_HOST else named.get(row.name, []),
+            bindings=bound.get(row.id, []),
+        )
+        for row in session.scalars(select(Hostgroup).order_by(Hostgroup.name))
+    }
+    every = groups.get(EVERY_HOST)
+    if every and not (every.variables or every.secrets or every.bindings):
+        del groups[EVERY_HOST]
+    return Configuration(
+        sources={
+            row.name: SourceSpec(url=row.url, path=row.path, ref=row.ref, subdir=row.subdir)
+            for row in session.scalars(select(SourceRow).order_by(SourceRow.name))
+        },
+        hostgroups=groups,
+    )
+
+
+def _binding_spec(vault: Vault, row: BindingRow) -> str | BindingSpec:
+    secrets = sorted(vault.open(row.secrets))
+    if row.config is None and not secrets:
+        return row.plugin
+    return BindingSpec(plugin=row.plugin, config=row.config, secrets=secrets)
