@@ -53,7 +53,7 @@ options:
     description: File with further authorities.
     type: path
     env:
-      - name: PLUGFLEET_CA_PATH
+      - name: PLUGFLEET_CA_FILE
 """
 
 _VISIT = "plugin_visit"

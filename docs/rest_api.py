@@ -14,22 +14,26 @@ DOCUMENT = Path(__file__).with_name("rest-api.md")
 _METHODS = ("get", "post", "put", "patch", "delete")
 _HEAD = """# REST API
 
-Written by `make docs` from the OpenAPI document, which a controller serves at `/openapi.json` (and, for people, at `/docs`).
+Written by `make docs` from the OpenAPI document, which a controller serves at `/openapi.json` (and, for
+people, at `/docs`).
 
-Every request but those that say "no token" carries `Authorization: Bearer pf_...`. A token has a scope, each including the one
-before: viewer (look), operator (change hosts, hostgroups and bindings; publish, deploy, roll back), admin (sources, tokens, keys).
-A token that is limited to hostgroups sees and changes only what is in them.
+Every request but those that say "no token" carries `Authorization: Bearer pf_...`. A token has a scope, each
+including the one before: viewer (look), operator (change hosts, hostgroups and bindings; publish, deploy,
+roll back), admin (sources, tokens, keys). A token that is limited to hostgroups sees and changes only what is
+in them.
 
-**Errors** are problem documents (RFC 9457, `application/problem+json`): `detail` says what was wrong, `hint` what to do, `fields`
-which fields were refused, `code` is for programs, `request_id` finds the request in the controller's log.
+**Errors** are problem documents (RFC 9457, `application/problem+json`): `detail` says what was wrong, `hint`
+what to do, `fields` which fields were refused, `code` is for programs, `request_id` finds the request in the
+controller's log.
 
-**Lists** come by page: `limit` entries, then `next` is the `cursor` of the page that follows, and null on the last one. `sort` takes
-the name of a column, with `-` before it for descending.
+**Lists** come by page: `limit` entries, then `next` is the `cursor` of the page that follows, and null on the
+last one. `sort` takes the name of a column, with `-` before it for descending.
 
-**Changes** of something that was read before: send its `ETag` as `If-Match`. Who was overtaken by somebody else gets 412 and nothing
-was changed.
+**Changes** of something that was read before: send its `ETag` as `If-Match`. Who was overtaken by somebody
+else gets 412 and nothing was changed.
 
-**What starts something** takes an `Idempotency-Key`: the same request with the same key is carried out once, and answered alike.
+**What starts something** takes an `Idempotency-Key`: the same request with the same key is carried out once,
+and answered alike.
 """
 
 

@@ -81,7 +81,7 @@ options:
     description: File with further authorities.
     type: path
     env:
-      - name: PLUGFLEET_CA_PATH
+      - name: PLUGFLEET_CA_FILE
   cached:
     description: Keep what was read last, to ask for it again with its ETag.
     type: bool
@@ -151,7 +151,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
             raise AnsibleParserError(
                 f"plugfleet: {url} needs a token; set PLUGFLEET_TOKEN, or `token` in {path}"
             )
-        self._populate(self._document(url, fresh=not cache))
+        self._populate(self._document(url, fresh=not cache), url)
 
     def _document(self, url: str, *, fresh: bool) -> Mapping[str, Any]:
         """The inventory document; `fresh` asks for it whole, as --flush-cache wants it."""
@@ -167,7 +167,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
         except _NotReachable as error:
             if not (body and self.get_option("stale_ok")):
                 raise AnsibleParserError(f"plugfleet: {error}") from None
-            self.display.warning(f"plugfleet: {error}; going on with the inventory that was read last")
+            self.display.warning(
+                f"plugfleet: {error}; going on with the inventory that was read last"
+            )
             return _parsed(body, address)
         if answered is None:
             return _parsed(body, address)
@@ -177,7 +179,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
             try:
                 kept.write(etag, body)
             except OSError as error:
-                self.display.warning(f"plugfleet: the inventory cannot be kept for next time: {error}")
+                self.display.warning(
+                    f"plugfleet: the inventory cannot be kept for next time: {error}"
+                )
         return document
 
     def _ask(self, address: str, token: str, etag: str) -> tuple[str, bytes] | None:
@@ -223,9 +227,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
         runtime = os.environ.get("XDG_RUNTIME_DIR")
         if runtime and os.path.isdir(runtime):
             return Path(runtime, "plugfleet")
-        return Path("/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir(), f"plugfleet-{os.getuid()}")
+        return Path(
+            "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir(),
+            f"plugfleet-{os.getuid()}",
+        )
 
-    def _populate(self, document: Mapping[str, Any]) -> None:
+    def _populate(self, document: Mapping[str, Any], url: str) -> None:
         """Take a document in Ansible's script-inventory form over."""
         inventory = self.inventory
         assert inventory is not None
@@ -242,6 +249,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
                 # A group_vars/all beside the inventory file would win over `plugin_bindings` of
                 # ours, and the hosts would get the bindings of a file nobody thinks of any more.
                 known_as = "plugin_source_bindings" if variable == "plugin_bindings" else variable
+                # Its release comes, and its report goes, where the inventory could be had.
+                value = url if variable == "plugin_source_controller" else value
                 inventory.set_variable(name, known_as, value)
             for host in group.get("hosts", ()):
                 inventory.add_host(host, name)

@@ -69,8 +69,8 @@ class Api:
 
 
 @contextmanager
-def serving(context: Context) -> Iterator[Api]:
-    """Serve a controller until the block ends."""
+def serving(context: Context, token: str | None = None) -> Iterator[Api]:
+    """Serve a controller until the block ends; `token` is the admin's, where it has one already."""
     config = uvicorn.Config(
         create_app(context), host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=2
     )
@@ -84,7 +84,7 @@ def serving(context: Context) -> Iterator[Api]:
         time.sleep(0.005)
     port = server.servers[0].sockets[0].getsockname()[1]
     with context.database.write() as session:
-        token = auth.first_token(session)
+        token = auth.first_token(session) or token
     assert token
     api = Api(f"http://127.0.0.1:{port}", token, context)
     try:

@@ -209,6 +209,8 @@ def test_the_checkouts_own_inventory_works_without_a_controller() -> None:
 
 def test_awx_does_not_take_the_file_for_a_playbook() -> None:
     """AWX lists a file as a playbook where a line matches this (awx/main/utils/ansible.py)."""
-    pattern = re.compile(r"^\s?-?\s?(?:hosts|(ansible\.builtin\.)?import_playbook):\s?.*?$|^\$ANSIBLE_VAULT")
+    pattern = re.compile(
+        r"^\s?-?\s?(?:hosts|(ansible\.builtin\.)?import_playbook):\s?.*?$|^\$ANSIBLE_VAULT"
+    )
     text = Path(CHECKOUT, "inventory/controller.plugfleet.yml").read_text()
     assert not [line for line in text.splitlines() if pattern.match(line)]

@@ -98,6 +98,8 @@ class _Batch:
                 results[name] = {"failed": True, "changed": False, "msg": str(error)}
             except Exception as error:
                 results[name] = unexpected(error)
+        for name, refused in results.items():
+            self._journal.ended(name, refused)
         with ThreadPoolExecutor(max_workers=max(1, min(workers, len(ready)))) as pool:
             running = [
                 (name, pool.submit(self._visit, name, connection, wanted))

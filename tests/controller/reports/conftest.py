@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from controller.catalog.models import ReleaseRow
-from controller.fleet.models import Host
 from tests.controller.server import Api
 
 
