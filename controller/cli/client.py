@@ -39,7 +39,7 @@ class ControllerError(CommandError):
         details = [
             f"{field['field']}: {field['message']}"
             for field in self.fields
-            if f"{field['field']}: {field['message']}" not in detail
+            if field["message"] not in detail
         ]
         hint = str(problem.get("hint") or "")
         if status == 401 and "PLUGFLEET_TOKEN" not in hint:

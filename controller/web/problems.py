@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from controller.catalog.errors import Busy, CatalogError, LintError
 from controller.errors import Conflict, Invalid, PlugfleetError
+from controller.web.fields import NAME_PATTERN
 
 MEDIA_TYPE = "application/problem+json"
 log = structlog.get_logger(__name__)
@@ -100,11 +102,19 @@ async def _catalog(request: Request, error: Exception) -> Response:
 async def _validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     fields = [
-        {"field": ".".join(str(part) for part in e["loc"]), "message": e["msg"]}
+        {"field": ".".join(str(part) for part in e["loc"]), "message": _said(e)}
         for e in error.errors()
     ]
     detail = "; ".join(f"{field['field']}: {field['message']}" for field in fields[:5])
     return problem_response(request, Invalid(detail, fields=fields))
+
+
+def _said(error: Mapping[str, Any]) -> str:
+    """What is wrong with one field, in words; a regular expression is none."""
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "string_pattern_mismatch" and error["ctx"]["pattern"] == NAME_PATTERN:
+        message = "must begin with a letter or digit and hold only letters, digits, _ . and -"
+    return message
 
 
 async def _http(request: Request, error: Exception) -> Response:
