@@ -21,7 +21,7 @@ from controller.deployments.models import Deployment, HostStatus, Status, Wave
 from controller.deployments.processes import CANCEL, STOP
 from controller.deployments.recovery import end_deployment
 from controller.deployments.tracking import lost
-from controller.deployments.waveprocess import WaveProcess, describe_end, what_is_left
+from controller.deployments.waveprocess import RunProcesses, describe_end, what_is_left
 from controller.deployments.waves import begin_wave, close_wave
 from controller.errors import Unavailable
 from controller.operations.metrics import RUN_SECONDS
@@ -30,6 +30,7 @@ from controller.settings import Settings
 _LOOK = 0.1  # seconds between looks whether the run has ended
 _PATIENCE = 20.0  # seconds that a run may take to end when it was told to
 _PATIENCE_LOST = 6.0  # the same for ansible-playbook, where another controller may take over
+_PATIENCE_STOPPED = 15.0  # seconds that a stopped controller waits for a database that is away
 _RETRY = 1.0  # seconds before a database that did not answer is asked again
 
 log = structlog.get_logger(__name__)
@@ -52,13 +53,20 @@ class Drive:
     """Carries one claimed deployment to its end, in a thread of its own."""
 
     def __init__(
-        self, settings: Settings, database: Database, vault: Vault, deployment_id: int
+        self,
+        settings: Settings,
+        database: Database,
+        vault: Vault,
+        runs: RunProcesses,
+        deployment_id: int,
     ) -> None:
         self.deployment_id = deployment_id
+        self._runs = runs
         self._settings = settings
         self._database = database
         self._vault = vault
         self._order: Order | None = None
+        self._patient_until = float("inf")
         self._thread = threading.Thread(target=self._carry_out, name=f"deploy-{deployment_id}")
 
     def start(self) -> None:
@@ -69,6 +77,8 @@ class Drive:
         """End it before it is through; having to let go counts above all."""
         if self._order is None or order is Order.LET_GO:
             self._order = order
+        if order is Order.STOP:
+            self._patient_until = time.monotonic() + _PATIENCE_STOPPED
 
     @property
     def over(self) -> bool:
@@ -121,7 +131,7 @@ class Drive:
         return True
 
     def _run(self, wave_id: int) -> None:
-        process = WaveProcess(self._settings, wave_id)
+        process = self._runs.start(wave_id)
         began = time.monotonic()
         log.info("wave started", wave=wave_id, pid=process.pid)
         self._insist(lambda s: self._note_pid(s, wave_id, process.pid))
@@ -197,7 +207,11 @@ class Drive:
         return (Status.FAILED if why else Status.SUCCEEDED), why
 
     def _insist(self, work: Callable[[Session], Result]) -> Result:
-        """Do something in a transaction, however long the database is away."""
+        """Do something in a transaction, however long the database is away.
+
+        Raises:
+            _LetGo: the next start, or another controller, ends the deployment.
+        """
         while True:
             if self._order is Order.LET_GO:
                 raise _LetGo
@@ -206,4 +220,6 @@ class Drive:
                     return work(session)
             except Unavailable as error:
                 log.warning("a deployment waits for the database", error=str(error))
+                if time.monotonic() > self._patient_until:
+                    raise _LetGo from error
                 time.sleep(_RETRY)

@@ -21,11 +21,13 @@ from controller.deployments.events import Event
 from controller.deployments.liveness import Lost, Presence, register
 from controller.deployments.models import Deployment, Status
 from controller.deployments.recovery import left_by_the_ended, recover
+from controller.deployments.waveprocess import RunProcesses
 from controller.errors import Unavailable
 from controller.settings import Settings
 from controller.web.models import IdempotentAnswer
 
 _TICK = 0.5  # seconds between looks for work that other controllers were given
+_IDLE = 3.0  # seconds without work before a process is made ready for the next run
 _UPKEEP = 3600.0  # seconds between looks for what is old
 _KEEP_ANSWERS = timedelta(days=2)  # a client that repeats a request does so within minutes
 _LOOKED_AT = 100  # queued deployments in one look
@@ -40,7 +42,9 @@ class Dispatcher:
         self._settings = settings
         self._database = database
         self._vault = vault
+        self._runs = RunProcesses(settings)
         self._drives: dict[int, Drive] = {}
+        self._idle_since = time.monotonic()
         self._awake = threading.Event()
         self._stopping = threading.Event()
         self._presence: Presence | None = None
@@ -85,6 +89,7 @@ class Dispatcher:
             drive.order(Order.STOP)
         for drive in self._drives.values():
             drive.join()
+        self._runs.close()
         try:
             if self._presence is not None:
                 self._presence.close()
@@ -101,6 +106,11 @@ class Dispatcher:
             self._next_check = time.monotonic() + self._settings.lease / 8
         self._claim(self._presence.id)
         self._pass_on_cancels()
+        if self._drives:
+            # Where there was one, the next often follows soon.
+            self._idle_since = time.monotonic() - _IDLE + _TICK
+        elif time.monotonic() - self._idle_since > _IDLE:
+            self._runs.prepare()
         if time.monotonic() >= self._next_upkeep:
             self._upkeep()
             self._next_upkeep = time.monotonic() + _UPKEEP
@@ -139,7 +149,9 @@ class Dispatcher:
             ]
         for deployment_id in free[:room]:
             if self._take(own, deployment_id):
-                drive = Drive(self._settings, self._database, self._vault, deployment_id)
+                drive = Drive(
+                    self._settings, self._database, self._vault, self._runs, deployment_id
+                )
                 self._drives[deployment_id] = drive
                 drive.start()
 

@@ -2,7 +2,8 @@
 
 Since ansible-core 2.19 each worker of ansible-playbook is a session of its own, so ending a process
 group leaves workers that go on. What a run starts carries the run's mark in its environment, by
-which it is found whatever became of its parents.
+which it is found whatever became of its parents. Connections that ssh keeps open for a minute
+(ControlPersist) are left alone: the next run, of any deployment, is faster by them.
 """
 
 from __future__ import annotations
@@ -38,9 +39,31 @@ def marked(wanted: str, spare: Collection[int] = ()) -> list[int]:
             continue
         # A process that ends meanwhile, or is somebody else's.
         with contextlib.suppress(OSError):
-            if entry in (folder / "environ").read_bytes().split(b"\0"):
+            if _carries(folder, entry, _name(wanted)):
                 found.append(int(folder.name))
     return found
+
+
+def _carries(folder: Path, entry: bytes, name: bytes) -> bool:
+    if (folder / "comm").read_bytes().strip() == name:
+        return True
+    if entry not in (folder / "environ").read_bytes().split(b"\0"):
+        return False
+    # ssh that holds a connection open for the next run does nothing by itself.
+    words = (folder / "cmdline").read_bytes()
+    return not (words.startswith(b"ssh: ") and b"[mux]" in words)
+
+
+def carry(wanted: str) -> None:
+    """Let this process, and all that it starts from now on, carry a mark."""
+    os.environ[VARIABLE] = wanted
+    # Its own environment is seen as it was when it began, before the wave was known.
+    (_PROC / "self" / "comm").write_bytes(_name(wanted))
+
+
+def _name(wanted: str) -> bytes:
+    """A process's name with the mark, as far as the kernel keeps names (15 bytes)."""
+    return f"pf{wanted}"[:15].encode()
 
 
 def children(wanted: str) -> list[int]:

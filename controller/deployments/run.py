@@ -1,14 +1,16 @@
-"""The process of one wave: `python -m controller.deployments.run WAVE_ID`.
+"""The process of one wave: `python -m controller.deployments.run`.
 
 Runs ansible-playbook by ansible-runner in its main thread and writes what comes of it. Its standard
-input is a pipe that the controller holds: the first line is the controller's settings (an argument
-or a variable could be read by others), later lines are orders, and its end means that the
-controller is gone.
+input is a pipe that the controller holds: the first line names the wave and gives the controller's
+settings (an argument or a variable could be read by others), later lines are orders, and its end
+means that the controller is gone.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
+import logging
 import os
 import signal
 import sys
@@ -25,12 +27,20 @@ from controller.deployments.cleaning import Cleaner
 from controller.deployments.job import Job, holds_key, load
 from controller.deployments.journal import JournalReader
 from controller.deployments.models import Status, Wave
-from controller.deployments.processes import CANCEL, STOP, children, end_marked, end_playbook, mark
+from controller.deployments.processes import (
+    CANCEL,
+    STOP,
+    carry,
+    children,
+    end_marked,
+    end_playbook,
+    mark,
+)
 from controller.deployments.recorder import Recorder
 from controller.deployments.rundir import RunDir
 from controller.deployments.tracking import LookAtJournal, Over, Stopped, Tracker
 from controller.deployments.waves import close_wave
-from controller.errors import PlugfleetError
+from controller.errors import PlugfleetError, Unavailable
 from controller.operations.logs import configure
 from controller.settings import Settings
 
@@ -41,6 +51,7 @@ _WATCH = 0.1  # seconds between looks at the journal and for orders
 _PATIENCE = 3.0  # seconds that ansible-playbook may take to end by itself
 _DATABASE_PATIENCE = 1800.0  # seconds that finished work waits for a database that is away
 _DATABASE_PATIENCE_ALONE = 120.0  # the same, once the controller is gone
+_START_PATIENCE = 60.0  # seconds that a run waits for the database before it begins
 _LOOK = LookAtJournal()
 
 log = structlog.get_logger(__name__)
@@ -109,6 +120,9 @@ class Run:
             ident="run",
             forks=self._settings.forks,
             cmdline="--check --diff" if job.check else None,
+            # The journal has told it all, at the cost of a line instead of a process for each host.
+            skip_tags="report",
+            fact_cache_type="memory",
             envvars=self._environment(),
             suppress_env_files=True,
             quiet=True,
@@ -128,7 +142,7 @@ class Run:
             "ANSIBLE_CONFIG": str(project / "ansible.cfg"),
             # ansible-runner would turn it off, whatever ansible.cfg says.
             "ANSIBLE_HOST_KEY_CHECKING": os.environ.get("ANSIBLE_HOST_KEY_CHECKING", "True"),
-            # Shared with no other run: the processes that hold these connections end with this one.
+            # The service's account may have no home that it can write to.
             "ANSIBLE_SSH_CONTROL_PATH_DIR": str(folder.sockets),
             "ANSIBLE_LOCAL_TEMP": str(folder.temporary),
             "ANSIBLE_FORCE_COLOR": "0",
@@ -170,17 +184,26 @@ class Run:
         return self._over_since is not None and moment - self._over_since > _DATABASE_PATIENCE
 
 
-def main(wave_id: int) -> int:
+def main() -> int:
     """Carry out one wave; returns the process's exit status: 0 when everything was written."""
     # Unbuffered: what follows the first line is for the reader of orders.
     with open(0, "rb", buffering=0, closefd=False) as given:
-        settings = Settings.model_validate_json(given.readline())
+        line = given.readline()
+    if not line:
+        return 0  # it was kept ready, and is not needed
+    given_job = json.loads(line)
+    wave_id, settings = int(given_job["wave"]), Settings.model_validate(given_job["settings"])
+    carry(mark(wave_id, settings.database))
     configure(settings.log_format, settings.log_level)
     structlog.contextvars.bind_contextvars(wave=wave_id)
     database = Database(settings.database, pool_size=2)
     try:
         try:
-            job = load(settings, database, wave_id)
+            job = _load(settings, database, wave_id)
+        except Unavailable as error:
+            # The controller finds that this process has ended without a word, and writes that.
+            log.error("the run could not begin", error=str(error))
+            return 1
         except PlugfleetError as error:
             log.error("the run could not begin", error=str(error))
             with database.write() as session:
@@ -193,6 +216,18 @@ def main(wave_id: int) -> int:
         return 0 if run.carry_out() else 1
     finally:
         database.close()
+
+
+def _load(settings: Settings, database: Database, wave_id: int) -> Job:
+    """Read what there is to do; a database that is away is waited for, as nothing has begun."""
+    deadline = time.monotonic() + _START_PATIENCE
+    while True:
+        try:
+            return load(settings, database, wave_id)
+        except Unavailable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
 
 
 def _obey(run: Run) -> None:
@@ -208,4 +243,7 @@ def _obey(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1])))
+    ended = main()
+    # Every thread that writes is through; taking the interpreter down would cost a tenth of a second.
+    logging.shutdown()
+    os._exit(ended)

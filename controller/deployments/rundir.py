@@ -6,6 +6,7 @@ be helped.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -37,7 +38,8 @@ class RunDir:
         self.path = base / f"plugfleet-{mark}"
         self.inventory = self.path / "inventory" / "hosts.json"
         self.journal = self.path / "journal"
-        self.sockets = self.path / "cp"
+        # Outlives the run, as the connections in it do; short, as names of sockets must be.
+        self.sockets = base / f"plugfleet-{mark.partition('-')[2]}-cp"
         self.temporary = self.path / "tmp"
 
     def make(self, inventory: Mapping[str, Any]) -> None:
@@ -54,8 +56,11 @@ class RunDir:
             raise PlugfleetError(
                 f"{self.path} is there and cannot be removed", hint="remove it, as its owner"
             ) from None
-        for folder in (self.inventory.parent, self.sockets, self.temporary, self.path / "env"):
+        for folder in (self.inventory.parent, self.temporary, self.path / "env"):
             folder.mkdir(mode=0o700)
+        self.sockets.mkdir(mode=0o700, exist_ok=True)
+        if self.sockets.lstat().st_uid != os.getuid() or self.sockets.is_symlink():
+            raise PlugfleetError(f"{self.sockets} belongs to somebody else", hint="remove it")
         _write(self.inventory, inventory)
         # Given as an argument they would be lost where no env files are written (ansible-runner
         # 2.4.3, config/_base.py prepare_env).
@@ -65,6 +70,8 @@ class RunDir:
         """Remove it and all that is in it."""
         if self.path.exists() and self.path.lstat().st_uid == os.getuid():
             shutil.rmtree(self.path, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self.sockets.rmdir()  # which it is only if no connection is kept
 
 
 def static_inventory(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -107,11 +108,26 @@ class Tracker:
             entries = self._journal()
             unreachable = kind == "runner_on_unreachable"
             entries += self._result(host, dict(result, unreachable=unreachable))
+        elif (
+            kind in _RESULTS
+            and action == "plugin_visit"
+            and isinstance(result.get("hosts"), Mapping)
+        ):
+            entries = self._visited(result["hosts"])
         elif kind in ("runner_on_failed", "runner_on_unreachable"):
             self._note_error(kind, data, host, result)
         elif kind in ("verbose", "error", "warning", "system_warning"):
             self._words.append(self._cleaner.text(str(told.get("stdout", ""))).strip())
         return [*entries, self._kept(kind, told, data, host, result)]
+
+    def _visited(self, hosts: Mapping[str, Any]) -> list[Entry]:
+        """What the visit itself told of its hosts, where the journal did not: a full disk, or a host
+        that was refused before it was visited."""
+        entries = self._journal()
+        for host, result in hosts.items():
+            if isinstance(result, Mapping):
+                entries += self._result(host, result)
+        return entries
 
     def _note_error(
         self, kind: str, data: Mapping[str, Any], host: str, result: Mapping[str, Any]
@@ -139,9 +155,9 @@ class Tracker:
         if kind in _RESULTS:
             kept["changed"] = bool(result.get("changed"))
         if kind == "playbook_on_stats":
-            names = ("ok", "changed", "failures", "dark", "skipped")
-            kept |= {name: len(data.get(name) or {}) for name in names}
-        if kind not in _RESULTS and told.get("stdout"):
+            # Ansible's own count knows the tasks that ran once, not the hosts that they visited.
+            kept |= Counter(status.value for status in self._decided.values())
+        elif kind not in _RESULTS and told.get("stdout"):
             kept["stdout"] = told["stdout"]
         counter = int(told.get("counter") or 0)
         return Event(kind, self._cleaner.data(kept), host=host, counter=counter)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from controller.auth.vault import Vault
 from controller.database.engine import Database
 from controller.deployments.cleaning import Cleaner, secrets_of
 from controller.deployments.models import HostResult, Wave
-from controller.deployments.processes import VARIABLE, end_marked, mark
+from controller.deployments.processes import end_marked, mark
 from controller.deployments.rundir import RunDir
 from controller.deployments.waves import Left
 from controller.settings import Settings
@@ -21,25 +22,62 @@ from controller.settings import Settings
 _PACKAGES = Path(__file__).resolve().parents[2]
 
 
+class RunProcesses:
+    """Starts the runs of one controller, and keeps one process ready: to import what a run needs
+    takes most of a second.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._ready: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+
+    def prepare(self) -> None:
+        """Have a process ready."""
+        with self._lock:
+            if self._ready is None or self._ready.poll() is not None:
+                self._ready = _spawn()
+
+    def start(self, wave_id: int) -> WaveProcess:
+        """Start the run of a wave."""
+        with self._lock:
+            process, self._ready = self._ready, None
+        if process is None or process.poll() is not None:
+            process = _spawn()
+        return WaveProcess(process, self._settings, wave_id)
+
+    def close(self) -> None:
+        """End the process that was kept ready."""
+        with self._lock:
+            process, self._ready = self._ready, None
+        if process is not None:
+            process.communicate()
+
+
+def _spawn() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "controller.deployments.run"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        cwd=_PACKAGES,
+        env=_environment(),
+        start_new_session=True,  # a terminal's Ctrl-C is for the controller
+    )
+
+
 class WaveProcess:
-    """A running `controller.deployments.run`.
+    """A process of `controller.deployments.run` that carries out a wave.
 
     Attributes:
         pid: of the process.
     """
 
-    def __init__(self, settings: Settings, wave_id: int) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], settings: Settings, wave_id: int) -> None:
         self._mark = mark(wave_id, settings.database)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "controller.deployments.run", str(wave_id)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            cwd=_PACKAGES,
-            env=_environment(self._mark),
-            start_new_session=True,  # a terminal's Ctrl-C is for the controller
-        )
-        self.pid = self._process.pid
-        self.say(settings.model_dump_json().encode() + b"\n")
+        self._process = process
+        self.pid = process.pid
+        job = {"wave": wave_id, "settings": settings.model_dump(mode="json")}
+        self.say(json.dumps(job).encode() + b"\n")
 
     def say(self, line: bytes) -> None:
         """Tell the process something; one that has ended already does not mind."""
@@ -94,10 +132,9 @@ def what_is_left(settings: Settings, database: Database, vault: Vault, wave_id: 
     return Left(folder, cleaner)
 
 
-def _environment(wanted: str) -> dict[str, str]:
+def _environment() -> dict[str, str]:
     """This process's environment without what is the controller's own, which may be secret."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PLUGFLEET_")}
-    return kept | {VARIABLE: wanted}
+    return {name: value for name, value in os.environ.items() if not name.startswith("PLUGFLEET_")}
 
 
 def describe_end(status: int) -> str:

@@ -31,6 +31,7 @@ _PLAYBOOK = """\
     - name: Report
       plugin_report:
         visit: plugin_visited
+      tags: [report]
 """
 
 _PREPARE = """\

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import time
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -12,8 +14,16 @@ import pytest
 
 from controller.deployments.drive import Drive
 from controller.deployments.processes import mark
+from controller.deployments.rundir import RunDir
 from controller.settings import Settings
-from tests.controller.deployments.conftest import Fleet, ended, eventually, results, runs_alive
+from tests.controller.deployments.conftest import (
+    Fleet,
+    ended,
+    eventually,
+    results,
+    runs_alive,
+    sqlite_only,
+)
 from tests.controller.server import Api
 
 
@@ -68,6 +78,7 @@ def test_canceling_leaves_no_process_and_says_which_hosts_were_touched(
     api.send("POST", f"deployments/{deployment + 1}/cancel", 202)
 
 
+@sqlite_only
 @pytest.mark.parametrize(
     ("victim", "reason"),
     [
@@ -87,7 +98,7 @@ def test_a_killed_run_is_never_a_success(api: Api, fleet: Fleet, victim: str, re
     assert fleet.row("a").state == "converged"
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@sqlite_only
 def test_a_run_that_takes_too_long_is_ended(api: Api, fleet: Fleet, settings: Settings) -> None:
     settings.run_timeout = 10  # the least that may be configured
     fleet.publish()
@@ -99,6 +110,34 @@ def test_a_run_that_takes_too_long_is_ended(api: Api, fleet: Fleet, settings: Se
     assert runs_alive(mark(1, settings.database)) == []
 
 
+@sqlite_only
+def test_while_a_run_goes_its_secrets_are_seen_by_its_owner_alone(api: Api, fleet: Fleet) -> None:
+    fleet.publish()
+    fleet.host("a", seconds=60)
+    fleet.seal("a", {"ansible_password": "only-for-its-owner"})
+    deployment = api.send("POST", "deployments", 202, json={})["id"]
+    eventually(20, lambda: _began(api, deployment, "a"))
+    settings = api.context.settings
+    known_by = mark(1, settings.database)
+    for pid in runs_alive(known_by):
+        for name in ("cmdline", "environ"):
+            assert b"only-for-its-owner" not in Path(f"/proc/{pid}/{name}").read_bytes()
+            assert settings.database.encode() not in Path(f"/proc/{pid}/{name}").read_bytes()
+    folder = RunDir(known_by, settings.data_dir / "runs")
+    assert "only-for-its-owner" in folder.inventory.read_text(), "Ansible needs it"
+    assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
+    holding = [
+        file
+        for file in folder.path.rglob("*")
+        if file.is_file() and b"only-for-its-owner" in file.read_bytes()
+    ]
+    assert holding == [folder.inventory] and stat.S_IMODE(holding[0].stat().st_mode) == 0o600
+    api.send("POST", f"deployments/{deployment}/cancel", 202)
+    ended(api, deployment)
+    assert not folder.path.exists()
+
+
+@sqlite_only
 def test_a_queued_deployment_is_canceled_at_once(api: Api, fleet: Fleet) -> None:
     fleet.publish()
     fleet.host("a", seconds=2)

@@ -20,13 +20,18 @@ from controller.deployments.processes import mark
 from controller.errors import Conflict
 from controller.settings import Settings
 from controller.web.deps import Context
-from tests.controller.deployments.conftest import Fleet, ended, eventually, runs_alive
+from tests.controller.deployments.conftest import (
+    Fleet,
+    ended,
+    eventually,
+    postgresql_only,
+    runs_alive,
+    sqlite_only,
+)
 from tests.controller.deployments.controllers import ControllerProcess
 from tests.controller.server import Api
 
 Start = Callable[..., ControllerProcess]
-postgresql_only = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-sqlite_only = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -155,7 +160,7 @@ def test_a_run_goes_on_while_the_database_serves_nobody(
     fleet.publish()
     fleet.host("a", seconds=6)
     deployment = api.send("POST", "deployments", 202, json={})["id"]
-    eventually(20, lambda: api.get(f"deployments/{deployment}")["waves"][0]["started"])
+    eventually(20, lambda: len(runs_alive(mark(1, settings.database))) > 3)
     _serve_nobody(settings, True)
     time.sleep(2 * settings.lease)
     assert runs_alive(mark(1, settings.database))
