@@ -32,6 +32,8 @@ FAILS = {
 }
 AWAY = {"unreachable": True, "msg": "no route to host"}
 DIFF = [{"before": "a\n", "after": "b\n", "before_header": "cfg.json", "after_header": "cfg.json"}]
+# A shell starts what runs in its background with SIGINT ignored, and that is inherited.
+INTERRUPTIBLE = ("env", "--default-signal=INT")
 Host = Callable[..., None]
 
 
@@ -136,7 +138,7 @@ def test_ctrl_c_without_a_terminal_leaves_it_running_and_says_how_to_follow(
     host("a", seconds=60)
     environment = {**os.environ, "PLUGFLEET_URL": api.url, "PLUGFLEET_TOKEN": api.token}
     process = subprocess.Popen(
-        [sys.executable, "-m", "controller.cli", "deploy"],
+        [*INTERRUPTIBLE, sys.executable, "-m", "controller.cli", "deploy"],
         cwd=ROOT,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -166,7 +168,7 @@ def test_a_terminal_shows_bars_and_ctrl_c_asks_whether_to_cancel(
     keyboard, terminal = pty.openpty()
     try:
         process = subprocess.Popen(
-            [sys.executable, "-m", "controller.cli", "deploy"],
+            [*INTERRUPTIBLE, sys.executable, "-m", "controller.cli", "deploy"],
             cwd=ROOT,
             env=environment | {"TERM": "xterm"},
             stdin=terminal,
