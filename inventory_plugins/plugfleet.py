@@ -256,7 +256,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
                 inventory.add_host(host, name)
         for host, variables in hostvars.items():
             for variable, value in variables.items():
-                inventory.set_variable(host, variable, value)
+                # Not by name: a hostgroup of the same name would get it.
+                inventory.hosts[host].set_variable(variable, value)
         self._compose_groups(hostvars)
 
     def _compose_groups(self, hostvars: Mapping[str, Mapping[str, Any]]) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from controller.audit.models import AuditEntry
 from controller.web.deps import Reading, Viewer
+from controller.web.fields import Line
 from controller.web.paging import Cursor, Limit, Page, fetch_page
 from controller.web.problems import answers
 
@@ -37,9 +38,9 @@ class AuditView(BaseModel):
 def read_audit_log(
     by: Viewer,
     session: Reading,
-    kind: Annotated[str, Query(description="Only this kind of thing, e.g. `host`.")] = "",
-    name: Annotated[str, Query(description="Only the thing of this name.")] = "",
-    actor: Annotated[str, Query(description="Only what this token did.")] = "",
+    kind: Annotated[Line, Query(description="Only this kind of thing, e.g. `host`.")] = "",
+    name: Annotated[Line, Query(description="Only the thing of this name.")] = "",
+    actor: Annotated[Line, Query(description="Only what this token did.")] = "",
     since: Annotated[AwareDatetime | None, Query(description="Only from this moment on.")] = None,
     limit: Limit = 100,
     cursor: Cursor = "",

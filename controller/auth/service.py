@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from controller.audit.service import record
@@ -76,7 +77,10 @@ def create(
         created_by=by.name,
     )
     session.add(token)
-    session.flush()
+    try:
+        session.flush()
+    except IntegrityError:
+        raise Conflict(f"a token {name!r} is being made at this moment") from None
     record(session, by, "token.create", "token", name, None, describe(token))
     return token, text
 

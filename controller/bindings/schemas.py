@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from controller.web.fields import AnyHostgroup, plain_json
+from controller.web.fields import AnyHostgroup, holds_template, plain_json
 
 
 def _no_template(value: Any) -> Any:
     """Refuse what Ansible would evaluate on the control node when it hands bindings to the role."""
-    text = value if isinstance(value, str) else json.dumps(value)
-    if any(sign in text for sign in ("{{", "{%", "{#")):
-        raise ValueError("holds a template ({{, {% or {#), which Ansible would evaluate")
+    if holds_template(value):
+        raise ValueError("holds a template ({{, {%, {# or #jinja2:), which Ansible would evaluate")
     return value
 
 

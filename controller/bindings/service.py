@@ -114,6 +114,7 @@ def change(
         NotFound, Conflict, Invalid: as in `create`.
         PreconditionFailed: somebody else changed it since it was read.
     """
+    counters.lock(session, counters.PLANS)  # what two read at once, both would change
     binding = find(session, by, number)
     etags.check(if_match, binding.version)
     before, opened = describe(vault, binding), vault.open(binding.secrets)
@@ -148,6 +149,7 @@ def delete(
         NotFound: there is none.
         PreconditionFailed: somebody else changed it since it was read.
     """
+    counters.lock(session, counters.PLANS)
     binding = find(session, by, number)
     etags.check(if_match, binding.version)
     session.delete(binding)

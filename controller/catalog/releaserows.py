@@ -74,6 +74,8 @@ def keep(session: Session, by: Principal, made: Made) -> ReleaseRow:
         Conflict: another controller published a release of that number.
     """
     release = made.release
+    # First, as every change of a host does: in another order two of them could wait for each other.
+    counters.lock(session, counters.PLANS)
     row = session.get(ReleaseRow, release.number)
     if row is None:
         row = ReleaseRow(

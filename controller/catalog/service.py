@@ -18,6 +18,7 @@ from controller.catalog.errors import SourceError
 from controller.catalog.models import SourceRow
 from controller.catalog.sources import Source, tree_path
 from controller.catalog.urls import SourceUrl, check_ref, parse_source_url
+from controller.database import counters
 from controller.database.base import now
 from controller.errors import Conflict, Invalid, NotFound
 from controller.web import etags
@@ -86,6 +87,7 @@ def change(
         PreconditionFailed: somebody else changed it since it was read.
     """
     by.need_whole_fleet("a source")
+    counters.lock(session, counters.PLANS)  # what two read at once, both would change
     source = find(session, name)
     etags.check(if_match, source.version)
     before = describe(source)
@@ -110,6 +112,7 @@ def delete(session: Session, by: Principal, name: str, if_match: str | None) -> 
         PreconditionFailed: somebody else changed it since it was read.
     """
     by.need_whole_fleet("a source")
+    counters.lock(session, counters.PLANS)
     source = find(session, name)
     etags.check(if_match, source.version)
     session.delete(source)

@@ -13,11 +13,20 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
 from controller.errors import Unavailable
 
 _BUSY_TIMEOUT = 15_000  # milliseconds
+# A server that fell silent (power, network) is noticed within about 10 s, less than a lease;
+# without these the kernel goes on trying for a quarter of an hour.
+_DEAD_PEER = {
+    "keepalives_idle": 4,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
 
 
 class Database:
@@ -81,7 +90,7 @@ def _open(url: str, pool_size: int) -> Engine:
         max_overflow=pool_size,
         pool_pre_ping=True,
         pool_timeout=10,
-        connect_args={"connect_timeout": 5, "application_name": "plugfleet"},
+        connect_args={"connect_timeout": 5, "application_name": "plugfleet", **_DEAD_PEER},
     )
 
 
@@ -111,6 +120,8 @@ def _told() -> Iterator[None]:
             f"the database does not answer: {str(error.orig).strip().splitlines()[0]}",
             hint="nothing was changed; try again",
         ) from error
+    except PoolTimeout as error:
+        raise Unavailable("too many requests wait for the database", hint="try again") from error
     except DBAPIError as error:
         if error.connection_invalidated:
             raise Unavailable("the connection to the database broke", hint="try again") from error

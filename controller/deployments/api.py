@@ -26,6 +26,7 @@ from controller.deployments.schemas import (
 )
 from controller.deployments.stream import Streams
 from controller.web.deps import Open, Operator, Reading, Viewer, Writing
+from controller.web.fields import Line
 from controller.web.idempotency import Idempotent
 from controller.web.paging import Cursor, Limit, Page, fetch_page
 from controller.web.problems import answers
@@ -72,7 +73,7 @@ def list_deployments(
         Status | None, Query(alias="status", description="Only those of this status.")
     ] = None,
     actor: Annotated[
-        str, Query(alias="by", max_length=200, description="Only those that this token asked for.")
+        Line, Query(alias="by", max_length=200, description="Only those that this token asked for.")
     ] = "",
     sort: Annotated[str, Query(max_length=50, description="`id` or `-id`.")] = "-id",
     limit: Limit = 100,

@@ -134,7 +134,12 @@ class Drive:
         process = self._runs.start(wave_id)
         began = time.monotonic()
         log.info("wave started", wave=wave_id, pid=process.pid)
-        self._insist(lambda s: self._note_pid(s, wave_id, process.pid))
+        try:
+            self._insist(lambda s: self._note_pid(s, wave_id, process.pid))
+        except _LetGo:
+            process.end_playbook(_PATIENCE_LOST)
+            process.let_go()
+            raise
         told: Order | None = None
         deadline = float("inf")
         while (status := process.wait(_LOOK)) is None:

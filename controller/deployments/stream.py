@@ -16,11 +16,12 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import structlog
+from sqlalchemy import func, select
 
 from controller.auth.principal import Principal
 from controller.database.engine import Database
 from controller.deployments import events
-from controller.deployments.models import Deployment, Status
+from controller.deployments.models import Deployment, RunEvent, Status
 from controller.errors import Unavailable
 from controller.fleet.access import EVERY_HOST
 
@@ -117,8 +118,7 @@ class _Tail:
     async def read(self, after: int, closing: asyncio.Event) -> AsyncIterator[bytes]:
         """What follows an event, chunk by chunk, with a comment where nothing comes for long."""
         if self._task is None:
-            self._position = after
-            self._task = asyncio.create_task(self._watch())
+            self._task = asyncio.create_task(self._watch(after))
         while not closing.is_set():
             news, end = self._news, self._end
             following = [chunk for chunk in self._chunks if chunk.after >= after]
@@ -136,9 +136,14 @@ class _Tail:
             elif not await _happens(news, closing):
                 yield b": nothing new\n\n"
 
-    async def _watch(self) -> None:
+    async def _watch(self, after: int) -> None:
         while self._end is None:
             try:
+                if self._position is None:
+                    # A reader may ask for what follows an event that there is not: the others count.
+                    loop = asyncio.get_running_loop()
+                    newest = await loop.run_in_executor(self._threads, self._newest)
+                    self._position = min(after, newest)
                 if not await self._look():
                     await asyncio.sleep(_POLL)
             except Unavailable as error:
@@ -159,6 +164,10 @@ class _Tail:
         news, self._news = self._news, asyncio.Event()
         news.set()
         return len(rows) == _PAGE or self._end is not None
+
+    def _newest(self) -> int:
+        with self._database.read() as session:
+            return session.scalar(select(func.max(RunEvent.id))) or 0
 
     def _fetch(self, after: int) -> tuple[bytes | None, Sequence[Any], bytes]:
         with self._database.read() as session:

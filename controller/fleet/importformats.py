@@ -64,7 +64,8 @@ class Given:
     def add(self, place: Place, fields: Any) -> None:
         """Take over one host as it was given, or note what is wrong with it."""
         name = fields.get("name", "") if isinstance(fields, dict) else ""
-        shown = name if isinstance(name, str) else ""
+        # Half of a Unicode pair cannot be written into an answer.
+        shown = name.encode(errors="replace").decode() if isinstance(name, str) else ""
         try:
             host = HostImport.model_validate(fields)
         except ValidationError as error:

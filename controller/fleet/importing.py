@@ -27,7 +27,7 @@ from controller.fleet.members import join
 from controller.fleet.models import AgentKind, Host, Hostgroup
 from controller.fleet.schemas import HostgroupCreate, HostImport, ImportProblem
 from controller.fleet.service import describe, need_entry, newest_release
-from controller.fleet.variables import merged, settle
+from controller.fleet.variables import check_address, merged, settle
 
 _MOST_SHOWN = 100
 
@@ -183,6 +183,7 @@ def _seen(session: Session, by: Principal, names: Iterable[str]) -> set[str]:
 def _content(by: Principal, vault: Vault, old: _Content, host: HostImport) -> _Content:
     variables = merged(old.variables, host.variables)
     given = host.model_fields_set
+    check_address(by, old.address, host.address if "address" in given else old.address)
     return _Content(
         address=host.address if "address" in given else old.address,
         agent_kind=host.agent_kind.value if "agent_kind" in given else old.agent_kind,

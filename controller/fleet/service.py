@@ -25,7 +25,7 @@ from controller.fleet.access import EVERY_HOST, seen_by
 from controller.fleet.members import join
 from controller.fleet.models import AgentKind, Host, Hostgroup, HostState, Membership
 from controller.fleet.schemas import HostCreate, HostPatch, HostPut
-from controller.fleet.variables import merged, settle
+from controller.fleet.variables import check_address, merged, settle
 
 
 class Configured(Protocol):
@@ -272,6 +272,7 @@ def _configure(
     host.secrets = settle(by, vault, host.variables, host.secrets, variables, spec.secrets)
     host.variables = variables
     if isinstance(spec, HostPut) or "address" in spec.model_fields_set:
+        check_address(by, host.address or "", spec.address)
         host.address = spec.address
     if isinstance(spec, HostPut) or "agent_kind" in spec.model_fields_set:
         host.agent_kind = spec.agent_kind.value

@@ -7,7 +7,6 @@ those that concern its hosts alone.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 from controller.auth.principal import Principal
 from controller.auth.vault import Vault
 from controller.errors import Forbidden, Invalid
-from controller.web.fields import plain_json
+from controller.web.fields import holds_template, plain_json
 
 _PASSWORD = re.compile(r"ansible_(\w+_)?(pass|password|passphrase|private_key)")
 _ELSEWHERE = {
@@ -98,6 +97,19 @@ def _refusal(name: str, secrets: Mapping[str, Any]) -> str:
     return ""
 
 
+def check_address(by: Principal, old: str, new: str) -> None:
+    """Refuse a limited token to say where a host is: it could point at any machine that the
+    controller's SSH key opens.
+
+    Raises:
+        Forbidden: the address would change.
+    """
+    if by.hostgroups is not None and old != new:
+        raise Forbidden(
+            f"an address decides which machine is reached; token {by.name!r} is limited to hostgroups"
+        )
+
+
 def _check_reach(by: Principal, fresh: Mapping[str, Any]) -> None:
     for name, value in fresh.items():
         ours = name in _OF_THE_HOST_ALONE or is_password(name)
@@ -105,7 +117,7 @@ def _check_reach(by: Principal, fresh: Mapping[str, Any]) -> None:
             raise Forbidden(
                 f"{name} decides what runs on the control node; token {by.name!r} is limited to hostgroups"
             )
-        if any(sign in json.dumps(value) for sign in ("{{", "{%", "{#")):
+        if holds_template(value):
             raise Forbidden(
                 f"{name} holds a template, which is evaluated on the control node; "
                 f"token {by.name!r} is limited to hostgroups"

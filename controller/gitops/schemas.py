@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from controller.bindings.schemas import Config, Plugin
 from controller.catalog.schemas import SourcePath, SourceRef, SourceSubdir, SourceUrl
 from controller.fleet.schemas import LabelRule
-from controller.web.fields import AnyHostgroup, HostName, Line, Name, Text, Variables
+from controller.web.fields import HostgroupName, HostName, Line, Name, Text, Variables
 
 _MOST = 10_000  # hostgroups, sources, or bindings of a hostgroup
 _NAMES_ONLY = "Names of secrets, for readers: they are set elsewhere and stay as they are."
@@ -62,7 +62,9 @@ class Configuration(_Described):
     """Sources, hostgroups and bindings; a section that is left out (null) is left alone."""
 
     sources: Annotated[dict[Name, SourceSpec] | None, Field(max_length=_MOST)] = None
-    hostgroups: Annotated[dict[AnyHostgroup, HostgroupSpec] | None, Field(max_length=_MOST)] = None
+    hostgroups: Annotated[
+        dict[HostgroupName | Literal["all"], HostgroupSpec] | None, Field(max_length=_MOST)
+    ] = None
 
 
 class FieldChange(BaseModel):

@@ -21,6 +21,7 @@ from controller.bindings import service as bindings
 from controller.bindings.models import BindingRow
 from controller.catalog import service as sources
 from controller.catalog.models import SourceRow
+from controller.database import counters
 from controller.errors import Invalid, PlugfleetError
 from controller.fleet import hostgroups, members
 from controller.fleet.access import EVERY_HOST
@@ -90,6 +91,7 @@ def make_so(
         PlugfleetError: something cannot be so; `fields` name its place in the document.
     """
     by.need_whole_fleet("applying a configuration")
+    counters.lock(session, counters.PLANS)  # before anything is read that may be changed
     outcome = Outcome()
     if wanted.sources is not None:
         _sources(session, by, vault, wanted.sources, outcome, prune=prune)

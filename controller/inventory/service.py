@@ -48,6 +48,9 @@ def document(
     if wanted is None:
         groups = {group.name: [] for group in facts.groups.values() if group.name != EVERY_HOST}
     states: dict[str, list[str]] = {f"pf_{state.value}": [] for state in HostState}
+    told = _Told(vault, with_secrets, reach)
+    by_name = {group.name: group for group in facts.groups.values()}
+    everywhere = by_name[EVERY_HOST]
     for host_id, name, address, agent_kind, variables, secrets, state, reported in rows:
         if wanted is not None and name not in wanted:
             continue
@@ -64,12 +67,15 @@ def document(
             own |= vault.open(secrets)
         if address:
             own["ansible_host"] = address
-        hostvars[name] = own | {"agent_config_kind": agent_kind, "plugfleet_plan": digest}
+        whole = (with_secrets or not secrets) and all(
+            told.whole(facts.groups[group_id]) for group_id in group_ids
+        )
+        # Whoever deploys with less than the plan must not report that the host has all of it.
+        brought = digest if whole and told.whole(everywhere) else ""
+        hostvars[name] = own | {"agent_config_kind": agent_kind, "plugfleet_plan": brought}
         states[f"pf_{effective_state(state, reported, digest).value}"].append(name)
         for group_id in group_ids:
             groups.setdefault(facts.groups[group_id].name, []).append(name)
-    told = _Told(vault, with_secrets, reach)
-    by_name = {group.name: group for group in facts.groups.values()}
     present = [by_name[name] for name in (EVERY_HOST, *sorted(groups)) if name in by_name]
     found: dict[str, Any] = {
         group.name: {"hosts": groups.get(group.name, []), "vars": told.variables(group)}
@@ -118,12 +124,17 @@ class _Told:
         secrets = self._opened(group, bound.secrets)
         return entry(bound.plugin, {**(bound.config or {}), **secrets} if secrets else bound.config)
 
+    def whole(self, group: Group) -> bool:
+        """Whether nothing of a hostgroup is left out."""
+        sealed = group.secrets or any(bound.secrets for bound in group.bindings)
+        return not sealed or self._tells_secrets_of(group)
+
+    def _tells_secrets_of(self, group: Group) -> bool:
+        reached = self._reach is None or bool({group.name, EVERY_HOST} & set(self._reach))
+        return self._with_secrets and reached
+
     def _opened(self, group: Group, sealed: str) -> dict[str, Any]:
-        if not self._with_secrets or not sealed:
-            return {}
-        if self._reach is not None and not {group.name, EVERY_HOST} & set(self._reach):
-            return {}
-        return self._vault.open(sealed)
+        return self._vault.open(sealed) if sealed and self._tells_secrets_of(group) else {}
 
 
 def _release(facts: Facts, public_url: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ an answer of 2xx means that the rows are there.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -20,7 +21,7 @@ from controller.auth.principal import Principal
 from controller.auth.vault import Vault
 from controller.catalog.publish import Catalog
 from controller.database.engine import Database
-from controller.errors import Unauthorized
+from controller.errors import Unauthorized, Unavailable
 from controller.settings import Settings
 
 bearer = HTTPBearer(auto_error=False, description="A token of `plugfleet token create`.")
@@ -60,7 +61,8 @@ def caller(
     with opened.database.read() as session:
         principal, stale = auth.check(session, credentials.credentials, request.state.request_id)
     if stale and principal.token_id is not None:
-        with opened.database.write() as session:
+        # A database that is full or locked can still be read.
+        with suppress(Unavailable), opened.database.write() as session:
             auth.note_use(session, principal.token_id)
     return principal
 

@@ -49,6 +49,15 @@ def _not_reserved(value: str) -> str:
     return value
 
 
+def holds_template(value: Any) -> bool:
+    """Whether Ansible would evaluate something in a value on the control node.
+
+    `#jinja2:` lets a text name delimiters of its own (ansible.template's JINJA2_OVERRIDE).
+    """
+    text = value if isinstance(value, str) else json.dumps(value)
+    return any(sign in text for sign in ("{{", "{%", "{#", "#jinja2:"))
+
+
 def plain_json(value: Any) -> Any:
     """Refuse what one of the databases, or a reader of its answers, could not take.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -9,7 +10,6 @@ from typing import Annotated, Any
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
@@ -65,8 +65,12 @@ def problem_response(request: Request, error: PlugfleetError) -> Response:
     headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
     if error.status == 503:
         headers["Retry-After"] = "5"
-    return JSONResponse(
-        problem.model_dump(), status_code=error.status, media_type=MEDIA_TYPE, headers=headers
+    # In ASCII: what was refused may be no text that UTF-8 has.
+    return Response(
+        json.dumps(problem.model_dump()),
+        status_code=error.status,
+        media_type=MEDIA_TYPE,
+        headers=headers,
     )
 
 

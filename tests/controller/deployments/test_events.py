@@ -141,6 +141,23 @@ def test_a_reader_resumes_in_the_middle_of_what_others_follow(api: Api) -> None:
     assert lengths == [500, 250, 0]
 
 
+def test_a_reader_ahead_of_every_event_takes_none_from_the_others(api: Api) -> None:
+    deployment = _running(api.context)
+    with ThreadPoolExecutor(2) as pool:
+        ahead = pool.submit(_read, api.connect(api.token), deployment, 10**9)
+        time.sleep(0.5)  # it is the first, whose place the followers' common one begins at
+        reader = pool.submit(_read, api.connect(api.token), deployment)
+        for number in range(3):
+            recorder = _recorder(api.context, deployment)
+            recorder.put(Event("line", {"number": number}))
+            assert recorder.finish()
+            time.sleep(0.3)
+        _end(api.context, deployment)
+        read = reader.result(20)
+        ahead.result(20)
+    assert [e["data"]["number"] for e in read if e.get("kind") == "line"] == [0, 1, 2]
+
+
 def test_events_wait_in_memory_while_the_database_is_away(
     context: Context, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

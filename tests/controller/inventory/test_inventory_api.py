@@ -54,7 +54,7 @@ def test_the_document_has_hosts_groups_states_and_the_release(
         "ansible_host": "192.0.2.1",
         "ansible_port": 22,
         "agent_config_kind": "falcon",
-        "plugfleet_plan": fleet.get("plans/w1")["digest"],
+        "plugfleet_plan": "",  # its password is left out
     }
     assert found["web"] == {"hosts": ["w1", "w2"], "vars": {"colour": "red"}}
     assert found["empty"] == {"hosts": [], "vars": {}}
@@ -67,6 +67,18 @@ def test_the_document_has_hosts_groups_states_and_the_release(
         "plugin_source_release": {"number": 1, "commit": release["commit"]},
         "plugin_source_controller": fleet.context.settings.public_url,
     }
+
+
+def test_only_who_gets_the_whole_plan_can_report_it(fleet: Api) -> None:
+    digest = fleet.get("plans/w1")["digest"]
+    limited = fleet.connect(fleet.token_of(Scope.OPERATOR, ["web"]))
+    whole = fleet.get("inventory", params={"secrets": True})
+    parts = [
+        fleet.get("inventory"),  # without any secret
+        limited.get("inventory", params={"secrets": True}).json(),  # without those of `all`
+    ]
+    told = [part["_meta"]["hostvars"]["w1"]["plugfleet_plan"] for part in (whole, *parts)]
+    assert told == [digest, "", ""]
 
 
 def test_ansible_reads_the_document_as_it_is_meant(fleet: Api, tmp_path: Path) -> None:
