@@ -237,6 +237,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
         inventory = self.inventory
         assert inventory is not None
         hostvars = document["_meta"]["hostvars"]
+        # Ansible would give a hostgroup the variables of a host of its name, address and all.
+        for host in sorted(set(hostvars) & set(document)):
+            self.display.warning(f"host {host} is left out: there is a hostgroup of that name")
+            hostvars = {name: own for name, own in hostvars.items() if name != host}
         for host in hostvars:
             inventory.add_host(host)
         for name, group in document.items():
@@ -253,11 +257,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
                 value = url if variable == "plugin_source_controller" else value
                 inventory.set_variable(name, known_as, value)
             for host in group.get("hosts", ()):
-                inventory.add_host(host, name)
+                if host in hostvars:
+                    inventory.add_host(host, name)
         for host, variables in hostvars.items():
             for variable, value in variables.items():
-                # Not by name: a hostgroup of the same name would get it.
-                inventory.hosts[host].set_variable(variable, value)
+                inventory.set_variable(host, variable, value)
         self._compose_groups(hostvars)
 
     def _compose_groups(self, hostvars: Mapping[str, Mapping[str, Any]]) -> None:

@@ -63,7 +63,8 @@ class Configuration(_Described):
 
     sources: Annotated[dict[Name, SourceSpec] | None, Field(max_length=_MOST)] = None
     hostgroups: Annotated[
-        dict[HostgroupName | Literal["all"], HostgroupSpec] | None, Field(max_length=_MOST)
+        dict[HostgroupName | Literal["all"], HostgroupSpec] | None,
+        Field(max_length=_MOST, examples=[{"web": {"rule": "role=web", "bindings": ["sys/ntp"]}}]),
     ] = None
 
 
