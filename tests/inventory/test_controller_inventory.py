@@ -28,6 +28,16 @@ def test_hosts_groups_and_states_are_the_controllers(inventory: Inventory) -> No
     assert variables["plugin_source_release"]["number"] == 7
 
 
+def test_a_host_with_a_hostgroups_name_does_not_give_the_group_its_address(
+    inventory: Inventory, controller: Controller
+) -> None:
+    hostvars = {**DOCUMENT["_meta"]["hostvars"], "db": {"ansible_host": "10.6.6.6"}}
+    controller.document = {**DOCUMENT, "_meta": {"hostvars": hostvars}}
+    done = inventory.run("--list")
+    assert "host db is left out" in done.stderr
+    assert "10.6.6.6" not in done.stdout
+
+
 def test_the_graph_shows_every_hostgroup(inventory: Inventory) -> None:
     done = inventory.run("--graph")
     assert done.returncode == 0, done.stderr
