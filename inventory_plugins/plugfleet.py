@@ -240,7 +240,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
         # Ansible would give a hostgroup the variables of a host of its name, address and all.
         for host in sorted(set(hostvars) & set(document)):
             self.display.warning(f"host {host} is left out: there is a hostgroup of that name")
-            hostvars = {name: own for name, own in hostvars.items() if name != host}
+        hostvars = {host: own for host, own in hostvars.items() if host not in document}
         for host in hostvars:
             inventory.add_host(host)
         for name, group in document.items():

@@ -50,7 +50,8 @@ def document(
     states: dict[str, list[str]] = {f"pf_{state.value}": [] for state in HostState}
     told = _Told(vault, with_secrets, reach)
     by_name = {group.name: group for group in facts.groups.values()}
-    everywhere = by_name[EVERY_HOST]
+    partly = {id for id, group in facts.groups.items() if not told.whole(group)}
+    withheld = by_name[EVERY_HOST].id in partly
     for host_id, name, address, agent_kind, variables, secrets, state, reported in rows:
         if wanted is not None and name not in wanted:
             continue
@@ -67,11 +68,9 @@ def document(
             own |= vault.open(secrets)
         if address:
             own["ansible_host"] = address
-        whole = (with_secrets or not secrets) and all(
-            told.whole(facts.groups[group_id]) for group_id in group_ids
-        )
         # Whoever deploys with less than the plan must not report that the host has all of it.
-        brought = digest if whole and told.whole(everywhere) else ""
+        less = withheld or (secrets and not with_secrets) or not partly.isdisjoint(group_ids)
+        brought = "" if less else digest
         hostvars[name] = own | {"agent_config_kind": agent_kind, "plugfleet_plan": brought}
         states[f"pf_{effective_state(state, reported, digest).value}"].append(name)
         for group_id in group_ids:
