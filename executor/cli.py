@@ -15,12 +15,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from executor.config import Config
 
-USAGE = """usage: executor.pyz --config FILE [--check | --supervise | --stop | --status]
+USAGE = """usage: executor.pyz --config FILE [--check | --supervise | --restart | --stop | --status]
        executor.pyz --version
 
   --config FILE  cfg.json; alone: run in the foreground until SIGTERM
   --check        say whether FILE is good, and stop
   --supervise    run in the background, restarted when it dies: for hosts without systemd
+  --restart      --stop and --supervise in one
   --stop         end what --supervise started
   --status       say whether it runs (exit code 3 if not)
   --version      print the version
@@ -29,6 +30,7 @@ USAGE = """usage: executor.pyz --config FILE [--check | --supervise | --stop | -
 _ACTIONS = (
     "--check",
     "--supervise",
+    "--restart",
     "--stop",
     "--status",
     "--update",

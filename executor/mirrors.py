@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import os
 import re
-from urllib.parse import urlsplit, urlunsplit
 
 from executor.errors import CheckoutError
 from executor.git import NETWORK_TIMEOUT, Git, is_url, local_path
 
 _DEPLOY = "refs/heads/deploy"
 _REMOTE_HEAD = "refs/plugfleet/head"
+_COMMIT = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})\n")
 _HEAD = re.compile(rb"ref: refs/\S|[0-9a-f]{40}")
 
 
@@ -39,10 +39,23 @@ def without_fetch(git: Git, source: str, state: str) -> Mirror:
     if not os.path.isdir(path):
         raise CheckoutError(f"plugin.git {path} does not exist: deploy to this host first")
     for ref in (_DEPLOY, _REMOTE_HEAD, "HEAD"):
-        commit = _commit(git, path, ref)
+        commit = _loose(path, ref) or _commit(git, path, ref)
         if commit:
             return Mirror(_git_dir(git, path), commit)
     raise CheckoutError(f"plugin.git {path} holds no release yet")
+
+
+def _loose(path: str, ref: str) -> str:
+    """The commit in the file of a ref, as gitrepository-layout(5) has it; "" where git must be asked.
+
+    The host's mirror keeps its one branch so, and a git less is 3 ms less of each update.
+    """
+    try:
+        with open(os.path.join(path, ref), encoding="ascii") as stream:
+            found = _COMMIT.fullmatch(stream.read(128))
+    except (OSError, ValueError):
+        return ""
+    return found.group(1) if found else ""
 
 
 def _commit(git: Git, path: str, ref: str) -> str:
@@ -109,6 +122,8 @@ def _without_secret(source: str) -> tuple[str, str]:
     """(URL to fetch, line for git's credential store)."""
     if not source.startswith(("http://", "https://")):
         return source, ""
+    from urllib.parse import urlsplit, urlunsplit  # 0.3 MB that the daemon never needs
+
     parts = urlsplit(source)
     if "@" not in parts.netloc:
         return source, ""

@@ -1,4 +1,4 @@
-"""`--supervise`, `--stop`, `--status`: a parent that restarts the daemon, for hosts that have no
+"""`--supervise`, `--restart`, `--stop`, `--status`: a parent that restarts the daemon, for hosts that have no
 systemd.
 
 It leaves the SSH session that starts it (a new session, two forks), and its pid file names the
@@ -38,10 +38,10 @@ def run(action: str, configuration: Config, command: list[str]) -> int:
         print("stopped" if stop(state) else "was not running")
         return 0
     pid = supervisor_pid(state)
-    if pid:
+    if pid and action == "--supervise":
         print(f"already running (pid {pid})")
         return 0
-    stop(state)  # a daemon whose supervisor was killed: one of its own takes over
+    stop(state)  # also a daemon whose supervisor was killed: one of its own takes over
     log = os.path.join(configuration["plugin.logs"], "executor.log")
     try:
         os.makedirs(state, mode=0o750, exist_ok=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 
+from executor import updatecommand
 from executor.errors import failure_body
 
 TYPE_CHECKING = False
@@ -63,16 +64,12 @@ class Updater:
         self._output = b""
         self._errors = b""
         option, configuration = _OPTIONS[self._action], self._runtime.config
-
-        def work() -> int:
-            # Loaded in the copy only: git and its waits need 2 MB that the daemon never does.
-            from executor import updatecommand
-
-            return updatecommand.run(option, configuration)
-
         try:
             self._child = self._runtime.children.fork(
-                work, self._on_stdout, self._on_stderr, self._on_exit
+                lambda: updatecommand.run(option, configuration),
+                self._on_stdout,
+                self._on_stderr,
+                self._on_exit,
             )
         except OSError as failure:
             self._respond(self._failure(f"cannot start a process: {failure.strerror}"))

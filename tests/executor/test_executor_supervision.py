@@ -41,6 +41,14 @@ def test_it_starts_stops_and_says_so(supervised: Host) -> None:
     assert "plugfleet executor" in (supervised.root / "logs/executor.log").read_text()
 
 
+def test_a_restart_leaves_one_new_daemon_and_also_starts_what_did_not_run(supervised: Host) -> None:
+    assert supervised.run("--restart").stdout.startswith("started")
+    before = pids(supervised)
+    assert supervised.run("--restart").stdout.startswith("started")
+    assert not any(alive(pid) for pid in before)
+    assert set(pids(supervised)).isdisjoint(before)
+
+
 def test_it_lives_on_when_the_session_that_started_it_ends(supervised: Host) -> None:
     shell = subprocess.Popen(
         ["sh", "-c", 'exec "$@"', "sh", *supervised.command("--supervise")],

@@ -13,6 +13,7 @@ import os
 import time
 
 from roles.agent_config.host import files
+from roles.agent_update.host import checkout
 from roles.plugin_sync.host import command, leftovers
 from roles.plugin_sync.host.outcome import StepFailed
 
@@ -27,12 +28,6 @@ _EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
 _FRESH = "plugfleet-fresh"
 # Python writes there whenever a plugin imports another file. No agent runs what is in it.
 _IGNORED = "__pycache__/\n"
-
-
-def place(plan: dict[str, Any]) -> str:
-    """Where the plugin folder really is: Open-Falcon's own layout reaches it through a link."""
-    folder: str = plan["agent"]["dir"]
-    return os.path.realpath(folder)
 
 
 def finish_interrupted(folder: str) -> None:
@@ -57,7 +52,7 @@ def replace(plan: dict[str, Any], outcome: Outcome) -> None:
     # plugfleet's own link to a release is not followed: what it points to belongs to the executor.
     named = plan["agent"]["dir"]
     link = os.path.islink(named) and ".releases/" in os.readlink(named)
-    folder = named if link else place(plan)
+    folder = named if link else checkout.place(plan)
     if os.path.ismount(folder):
         raise StepFailed(
             f"{folder} is a mount point, which cannot be replaced; set agent_config_plugin_dir to "

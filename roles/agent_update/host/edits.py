@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from roles.agent_update.host.state import State
+    from roles.agent_update.host.checkout import State
     from roles.plugin_sync.host.outcome import Outcome
 
 _BIG_FILE = 1 << 20

@@ -1,49 +1,20 @@
-"""Step `update`: make the agent take the release from its mirror, and believe only what is seen.
+"""Step `update`: make the agent take the release from its mirror, and see that it has.
 
-`/plugin/update` answers HTTP 200 for every failure, so the body is read; then HEAD, the clean
-work tree and `/plugins` are held against the plan.
+HEAD, the clean work tree and `/plugins` are held against the plan.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import time
 
-from roles.agent_config.host import restart
-from roles.agent_update.host import checkout, clone, loopback, process
+from roles.agent_update.host import loopback, trigger
 from roles.plugin_sync.host.outcome import Outcome, StepFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-# What the agent's answer means, by what stands in it (its own words, measured).
-_MEANINGS = (
-    (
-        "plugin not enabled",
-        "its plugin section is off in the configuration that it has read; restart the agent",
-        "not-enabled",
-    ),
-    (
-        "executable file not found",
-        "git is not on the PATH of the agent; install git, or start the agent with a full PATH",
-        "no-git",
-    ),
-    (
-        "exit status 128",
-        "git refuses the agent's plugin folder: wrong owner, no repository, or another history",
-        "git-failed",
-    ),
-    (
-        "exit status 1",
-        "git could not bring its checkout forward: local changes are in the way",
-        "git-failed",
-    ),
-)
-_TRIES = 10
-_UNDISTURBED = 3
 
 
 def update(plan: dict[str, Any], blobs: dict[str, bytes]) -> Outcome:
@@ -51,21 +22,9 @@ def update(plan: dict[str, Any], blobs: dict[str, bytes]) -> Outcome:
     agent, release = plan["agent"], plan["release"]
     outcome = Outcome()
     started = time.time()
-    before = checkout.state(plan)
-    if agent["kind"] == "falcon" and not checkout.is_executors(plan):
-        checkout.heal(plan, outcome)
-        # Asked even where HEAD is right: only its own pull proves that the agent can.
-        _have_falcon_pull(plan, outcome)
-    elif not before.as_wanted(release["commit"]):
-        # Each asking has the executor look at every file, so it is asked only where edits are.
-        kept = _kept_by_executor(agent) if before.changes else []
-        _ask(plan, proof=False)
-        outcome.warnings += [
-            f"local changes to {', '.join(before.changes[:5])} were kept as {path} and replaced"
-            for path in (_kept_by_executor(agent) if before.changes else [])
-            if path not in kept
-        ]
-    if outcome.changed or not before.as_wanted(release["commit"]):
+    if not (agent["kind"] == "falcon" and _falcon_pulled(plan, outcome)):
+        _have_executor_update(plan, outcome)
+    if outcome.changed or agent["head"] != release["commit"]:
         outcome.changed = True
         outcome.msg = f"the agent took release {release['number']}"
     else:
@@ -77,6 +36,31 @@ def update(plan: dict[str, Any], blobs: dict[str, bytes]) -> Outcome:
     return outcome
 
 
+def _falcon_pulled(plan: dict[str, Any], outcome: Outcome) -> bool:
+    """Have an Open-Falcon agent pull; False where plugfleet's executor runs in its place."""
+    # Sent to the hosts that have such an agent alone: a host compiles what it is sent, each visit.
+    from roles.agent_update.host import falcon
+
+    return falcon.pull(plan, outcome)
+
+
+def _have_executor_update(plan: dict[str, Any], outcome: Outcome) -> None:
+    """Have the executor take the release, where the look found another one or edits."""
+    agent, edits = plan["agent"], plan["agent"]["changes"]
+    if agent["head"] == plan["release"]["commit"] and not edits:
+        return
+    # Each asking has the executor look at every file, so it is asked only where edits are.
+    kept = _kept_by_executor(agent) if edits else []
+    trigger.ask(plan, proof=False)
+    if edits:
+        outcome.changed = True
+        outcome.warnings += [
+            f"local changes to {', '.join(edits[:5])} were kept as {path} and replaced"
+            for path in _kept_by_executor(agent)
+            if path not in kept
+        ]
+
+
 def _kept_by_executor(agent: dict[str, Any]) -> list[str]:
     """The patches that an executor has kept of edited releases."""
     try:
@@ -84,134 +68,6 @@ def _kept_by_executor(agent: dict[str, Any]) -> list[str]:
         return [str(path) for path in data["kept"]]
     except (ValueError, KeyError, TypeError):
         return []
-
-
-def _have_falcon_pull(plan: dict[str, Any], outcome: Outcome) -> None:
-    """Have an Open-Falcon agent pull; put right once more what keeps it from doing so."""
-    agent = plan["agent"]
-    problem = _pull(plan)
-    if problem and problem.code in ("not-enabled", "elsewhere") and agent["restart"]:
-        # It runs with another configuration than the one that stands on the disk, which is right.
-        restart.restart(agent)
-        outcome.changed = True
-        outcome.warnings.append(f"the agent was restarted, since {problem}")
-        problem = _pull(plan)
-    if problem and problem.code in ("git-failed", "wrong-head", "not-clean"):
-        # Nothing that can be seen is wrong with the checkout, and yet git fails in it: objects of
-        # another user, a damaged pack, settings of its own. A fresh clone has none of that.
-        clone.replace(plan, outcome)
-        problem = _pull(plan)
-    if problem:
-        raise problem
-
-
-def _pull(plan: dict[str, Any]) -> StepFailed | None:
-    """Ask the agent; returns what is wrong once nobody else's update can be the reason."""
-    problem: StepFailed | None = None
-    undisturbed = 0
-    for attempt in range(_TRIES):
-        try:
-            _ask(plan, proof=True)
-            return None
-        except StepFailed as error:
-            problem = error
-        if problem.code not in ("git-failed", "wrong-head", "not-clean"):
-            break
-        # The agent locks nothing: of several updates at a time only one succeeds (measured).
-        if process.git_runs_in(clone.place(plan)):
-            if checkout.state(plan).as_wanted(plan["release"]["commit"]):
-                return None  # one that somebody else asked for: the agent's own all the same
-        else:
-            undisturbed += 1
-            if undisturbed == _UNDISTURBED:
-                break
-        time.sleep(0.1 * (attempt + 1))
-    return problem
-
-
-def _ask(plan: dict[str, Any], *, proof: bool) -> None:
-    """One `/plugin/update`.
-
-    Args:
-        proof: a git pull is expected, which leaves its FETCH_HEAD in the folder where it was run.
-    """
-    agent = plan["agent"]
-    folder = clone.place(plan)
-    before = checkout.last_pull(folder)
-    _trigger(plan)
-    if proof and checkout.last_pull(folder) == before:
-        raise StepFailed(
-            "the agent said success, but did nothing in {}: {}".format(
-                agent["dir"], _other_dir("", agent)
-            ),
-            "elsewhere",
-        )
-    _check_checkout(plan)
-
-
-def _trigger(plan: dict[str, Any]) -> None:
-    agent = plan["agent"]
-    body = loopback.get(agent["listen"], "/plugin/update", agent["timeout"])
-    if body is None:
-        raise StepFailed(
-            "no agent answers on {}: it is not running, or listens elsewhere "
-            "(agent_update_listen)".format(agent["listen"])
-            if loopback.get(agent["listen"], "/health", 2) is None
-            else "/plugin/update gave no answer within {:g} s".format(agent["timeout"]),
-            "agent-down",
-        )
-    body = body.strip()
-    if body == "success":
-        return
-    meaning, code = next(
-        ((text, code) for sign, text, code in _MEANINGS if sign in body), ("", "update-refused")
-    )
-    if code == "git-failed":
-        meaning += _owners(plan)
-        named = re.match(r"git pull in dir:(.*) fail\. error: ", body)
-        if named and os.path.normpath(named.group(1)) != agent["dir"]:
-            meaning, code = _other_dir(named.group(1), agent), "elsewhere"
-    raise StepFailed(
-        "/plugin/update said {!r}{}".format(body[:300], ": " + meaning if meaning else ""), code
-    )
-
-
-def _other_dir(named: str, agent: dict[str, Any]) -> str:
-    return (
-        f"the agent works with {f'the plugin.dir {named!r}' if named else 'another plugin.dir'}, not "
-        f"with the one that stands in {agent['cfg']}; restart it, or correct agent_config_path"
-    )
-
-
-def _owners(plan: dict[str, Any]) -> str:
-    """What is wrong if the agent runs as another user than its checkout was made for."""
-    pid = process.listener(plan["agent"]["listen"])
-    runs_as = process.user_of(pid) if pid else ""
-    wanted = process.user_of(os.getpid()) if plan["user"] == "" else plan["user"]
-    if runs_as in ("", wanted):
-        return ""
-    return f". The agent runs as {runs_as}: set plugin_sync_user to that, it is {wanted!r}"
-
-
-def _check_checkout(plan: dict[str, Any]) -> None:
-    """Hold the agent's plugin folder against the release: `success` alone proves nothing."""
-    seen, wanted = checkout.state(plan), plan["release"]["commit"]
-    folder = plan["agent"]["dir"]
-    if seen.head != wanted:
-        raise StepFailed(
-            "the agent said success, but {} is at {} instead of {}: it pulls from elsewhere "
-            "(plugin.git, plugin.dir of its configuration)".format(
-                folder, seen.head[:12] or "no commit", wanted[:12]
-            ),
-            "wrong-head",
-        )
-    if seen.changes:
-        raise StepFailed(
-            "the agent said success, but {} differs from the release in {}".format(
-                folder, ", ".join(seen.changes[:5])
-            ),
-            "not-clean",
-        )
 
 
 def _check_listed(plan: dict[str, Any], outcome: Outcome) -> int | None:

@@ -135,9 +135,10 @@ def _process(plan: dict[str, Any]) -> None:
         raise StepFailed(
             "{} is not on this host; set executor_python".format(wanted["python"]), "no-python"
         )
-    base = [python, wanted["program"], "--config", plan["agent"]["cfg"]]
-    command.run([*base, "--stop"], plan["user"])
-    status, output = command.run([*base, "--supervise"], plan["user"])
+    status, output = command.run(
+        [python, "-IS", wanted["program"], "--config", plan["agent"]["cfg"], "--restart"],
+        plan["user"],
+    )
     if status:
         raise StepFailed(f"the executor could not be started: {output[-500:]}", "start")
 

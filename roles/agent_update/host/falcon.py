@@ -1,0 +1,169 @@
+"""An Open-Falcon agent's plugin folder: healing what makes `git pull` fail for ever, then its pull.
+
+The agent runs `git pull` there, and nothing else; `/plugin/reset` helps against edited files only.
+Untracked files in the way, a detached HEAD, a branch with no upstream, another remote, a diverged
+history or an empty folder keep it failing (all measured), so each is put right before the agent is
+asked. What is replaced is kept, and named.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from roles.agent_config.host import restart
+from roles.agent_update.host import checkout, clone, edits, loopback, process, trigger
+from roles.plugin_sync.host import command, leftovers, mirror
+from roles.plugin_sync.host.outcome import StepFailed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from roles.agent_update.host.checkout import State
+    from roles.plugin_sync.host.outcome import Outcome
+
+_GIT_SECONDS = 10  # how long a git at work is waited for; on a tree of this size it takes far less
+_LOOKS = 10
+_TRIES = 10
+_UNDISTURBED = 3
+_EXECUTOR = "plugfleet"
+
+
+def pull(plan: dict[str, Any], outcome: Outcome) -> bool:
+    """Put the folder right and have the agent pull; False where the executor runs in its place.
+
+    Asked even where HEAD is right: only its own pull proves that the agent can.
+
+    Raises:
+        StepFailed: git is at work there and does not end, the folder cannot be replaced, or the
+            agent does not take the release.
+    """
+    if _is_executors(plan):
+        return False
+    _heal(plan, outcome)
+    _have_pull(plan, outcome)
+    return True
+
+
+def _is_executors(plan: dict[str, Any]) -> bool:
+    """Whether plugfleet's executor runs in an agent's place: it replaces whole releases itself."""
+    folder = plan["agent"]["dir"]
+    if not (os.path.islink(folder) and ".releases/" in os.readlink(folder)):
+        return False
+    return _EXECUTOR in (loopback.get(plan["agent"]["listen"], "/version", 2) or _EXECUTOR)
+
+
+def _heal(plan: dict[str, Any], outcome: Outcome) -> None:
+    """Make the folder a clean checkout of the mirror's branch, so that the agent's pull works."""
+    folder = checkout.place(plan)
+    mirror.own(plan["mirror"], plan["user"])
+    clone.finish_interrupted(folder)
+    edits.finish_interrupted(folder)
+    _remove_stale_locks(folder, plan["user"], outcome)
+    seen, sound = _look_undisturbed(plan, folder)
+    if not sound or not edits.keep_and_undo(plan, folder, seen, outcome):
+        clone.replace(plan, outcome)
+
+
+def _have_pull(plan: dict[str, Any], outcome: Outcome) -> None:
+    """Have an Open-Falcon agent pull; put right once more what keeps it from doing so."""
+    agent = plan["agent"]
+    problem = _pull(plan)
+    if problem and problem.code in ("not-enabled", "elsewhere") and agent["restart"]:
+        # It runs with another configuration than the one that stands on the disk, which is right.
+        restart.restart(agent)
+        outcome.changed = True
+        outcome.warnings.append(f"the agent was restarted, since {problem}")
+        problem = _pull(plan)
+    if problem and problem.code in ("git-failed", "wrong-head", "not-clean"):
+        # Nothing that can be seen is wrong with the checkout, and yet git fails in it: objects of
+        # another user, a damaged pack, settings of its own. A fresh clone has none of that.
+        clone.replace(plan, outcome)
+        problem = _pull(plan)
+    if problem:
+        raise problem
+
+
+def _pull(plan: dict[str, Any]) -> StepFailed | None:
+    """Ask the agent; returns what is wrong once nobody else's update can be the reason."""
+    problem: StepFailed | None = None
+    undisturbed = 0
+    for attempt in range(_TRIES):
+        try:
+            trigger.ask(plan, proof=True)
+            return None
+        except StepFailed as error:
+            problem = error
+        if problem.code not in ("git-failed", "wrong-head", "not-clean"):
+            break
+        # The agent locks nothing: of several updates at a time only one succeeds (measured).
+        if process.git_runs_in(checkout.place(plan)):
+            if checkout.state(plan).as_wanted(plan["release"]["commit"]):
+                return None  # one that somebody else asked for: the agent's own all the same
+        else:
+            undisturbed += 1
+            if undisturbed == _UNDISTURBED:
+                break
+        time.sleep(0.1 * (attempt + 1))
+    return problem
+
+
+def _look_undisturbed(plan: dict[str, Any], folder: str) -> tuple[State, bool]:
+    """The state, and whether the agent's pull works from it, as no pull in its midst shows it."""
+    for _ in range(_LOOKS):
+        before = checkout.last_pull(folder)
+        seen = checkout.state(plan)
+        sound = _is_sound(plan, seen)
+        if sound and not seen.changes:
+            break
+        if not process.git_runs_in(folder) and checkout.last_pull(folder) == before:
+            break
+        _wait_for_git(folder)
+    return seen, sound
+
+
+def _is_sound(plan: dict[str, Any], seen: State) -> bool:
+    """Whether the folder is a checkout whose pull fast-forwards to the mirror's branch."""
+    branch = plan["branch"]
+    if seen.branch != branch or seen.upstream != "origin/" + branch or seen.head == "(initial)":
+        return False
+    status, settings = command.git(
+        plan["agent"]["dir"],
+        ["config", "--get-regexp", r"^(remote\.origin\.url|core\.sparsecheckout)$"],
+        plan["user"],
+    )
+    # A sparse checkout is clean although plugins are missing.
+    if status or settings != "remote.origin.url " + plan["mirror"]:
+        return False
+    status, _ = command.git(
+        plan["mirror"], ["merge-base", "--is-ancestor", seen.head, branch], plan["user"]
+    )
+    return status == 0
+
+
+def _wait_for_git(folder: str) -> bool:
+    """Wait until no git works in the folder; False if one still does after ten seconds."""
+    deadline = time.time() + _GIT_SECONDS
+    while process.git_runs_in(folder):
+        if time.time() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def _remove_stale_locks(folder: str, user: str, outcome: Outcome) -> None:
+    """Remove what a killed git left; the locks of one that is at work are its own."""
+    git_dir = os.path.join(folder, ".git")
+    if os.path.islink(git_dir) or not os.path.isdir(git_dir):
+        return
+    if not _wait_for_git(folder):
+        raise StepFailed(
+            f"git has been at work in {folder} for {_GIT_SECONDS} s; run again when it has ended",
+            "busy",
+        )
+    removed = leftovers.remove_git_locks(git_dir)
+    command.as_user(user, lambda: leftovers.remove_git_garbage(git_dir))
+    if removed:
+        outcome.changed = True
+        outcome.warnings.append("stale locks were removed: {}".format(", ".join(removed)))
