@@ -128,3 +128,19 @@ def test_what_decides_what_runs_belongs_to_root(deployment: Deployment) -> None:
         f"root {ROOT}/executor.pyz",
         f"plugfleet {ROOT}/agent",
     ]
+
+
+def test_another_account_takes_over_what_the_former_one_wrote(deployment: Deployment) -> None:
+    kept = on(hosts(deployment)[0], f"readlink {ROOT}/agent/plugin")
+    run = deployment.run("-e", "executor_user=collector")
+    assert set(run.states().values()) == {"changed"}, run.text
+    for host in hosts(deployment):
+        pid = on(host, f"systemctl show -P MainPID {UNIT}")
+        assert on(host, f"stat -c %U /proc/{pid}") == "collector"
+        assert on(host, f"find {ROOT} -user plugfleet -o -group plugfleet") == ""
+        assert on(host, f"stat -c %U:%G:%a {ROOT}/cfg.json") == "root:collector:640"
+        assert on(host, f"readlink {ROOT}/agent/plugin") == kept
+    again = deployment.run("-e", "executor_user=collector")
+    assert set(again.states().values()) == {"right"}, again.text
+    assert set(deployment.deploy().states().values()) == {"changed"}
+    assert set(deployment.deploy().states().values()) == {"right"}

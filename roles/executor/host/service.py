@@ -11,6 +11,7 @@ import pwd
 
 from roles.agent_config.host import files
 from roles.agent_update.host import loopback
+from roles.executor.host import ownership
 from roles.plugin_sync.host import command
 from roles.plugin_sync.host.outcome import Outcome, StepFailed
 
@@ -27,6 +28,11 @@ def install(plan: dict[str, Any], blobs: dict[str, bytes]) -> Outcome:
     parts = []
     if os.geteuid() == 0 and _make_account(plan["user"], plan["root"]):
         parts.append("account {}".format(plan["user"]))
+    former = ownership.former(plan)
+    if former:
+        files.write(plan["marker"], b"", 0o644)
+        ownership.hand_over(plan, former)
+        parts.append("ownership")
     # The folder itself stays root's: who may replace cfg.json decides what the executor runs.
     files.make_folder(plan["root"], "")
     for path in (os.path.dirname(plan["agent"]["dir"]), plan["agent"]["logs"], wanted["state"]):

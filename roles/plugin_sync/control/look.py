@@ -46,6 +46,7 @@ class Seen:
         files: content of "cfg", "bindings" and "unit" where the file exists.
         unreadable: names of those that exist but could not be read.
         program: SHA-256 of the executor's program, or "".
+        owner: the account that the executor's state belongs to, or "" where it was not asked.
         marker: the executor must be restarted for its newer program.
         plugins: what `/plugins` lists, or None where no agent answered.
         python: the host's Python, or "".
@@ -59,6 +60,7 @@ class Seen:
     files: Mapping[str, str] = field(default_factory=dict)
     unreadable: frozenset[str] = frozenset()
     program: str = ""
+    owner: str = ""
     marker: bool = False
     plugins: Mapping[str, Any] | None = None
     python: str = ""
@@ -116,6 +118,7 @@ class Look:
                 n for n in ("cfg", "bindings", "unit") if f"unreadable-{n}" in parts
             ),
             program=parts.get("program", "").split(" ")[0].strip(),
+            owner=parts.get("owner", "").strip(),
             marker="marker" in parts,
             plugins=_plugins(parts.get("plugins", "")),
             python=python.group(1).strip() if python else "",

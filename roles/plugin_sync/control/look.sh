@@ -1,13 +1,14 @@
 # The look at a host: everything that a visit may have to change, in one exec, changing nothing.
-# A preamble sets: mirror branch dir user cfg bindings program unit
+# A preamble sets: mirror branch dir user cfg bindings program state unit
 # marker listen git_url pythons bash_ask ask nonce.
 LC_ALL=C GIT_OPTIONAL_LOCKS=0 GIT_CONFIG_NOSYSTEM=1 GIT_TERMINAL_PROMPT=0
 # A plugin folder that is no repository must not be taken for a part of one further up.
 GIT_CEILING_DIRECTORIES=${dir%/*}
 export LC_ALL GIT_OPTIONAL_LOCKS GIT_CONFIG_NOSYSTEM GIT_TERMINAL_PROMPT GIT_CEILING_DIRECTORIES
 say() { printf '\n@%s %s\n' "$nonce" "$1"; }
+uid=$(id -u)
 as=
-if [ -n "$user" ] && [ "$user" != root ] && [ "$(id -u)" = 0 ]; then
+if [ -n "$user" ] && [ "$user" != root ] && [ "$uid" = 0 ]; then
   # As root, git would refuse the agent's checkout, and a repository must not run things as root.
   as="runuser -u $user --"
   HOME=/ export HOME
@@ -41,11 +42,15 @@ if [ -n "$program" ]; then
   say program
   [ -e "$program" ] && sha256sum "$program"
 fi
+if [ -n "$state" ] && [ "$uid" = 0 ]; then
+  say owner
+  [ -e "$state" ] && stat -c %U "$state"
+fi
 [ -e "$marker" ] && say marker
 say tools
 command -v git >/dev/null && printf 'git\n'
 [ -d /run/systemd/system ] && printf 'systemd\n'
-printf 'uid %s\n' "$(id -u)"
+printf 'uid %s\n' "$uid"
 python=
 for name in $pythons; do
   python=$(command -v "$name") && printf 'python %s\n' "$python" && break

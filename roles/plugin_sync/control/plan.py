@@ -72,6 +72,7 @@ class Wanted:
             "cfg": s["agent_config_path"],
             "bindings": s["agent_config_bindings_path"] if self.is_executor else "",
             "program": s["executor_program"] if self.is_executor else "",
+            "state": s["executor_state"] if self.is_executor else "",
             "unit": s["executor_unit_path"] if self.is_executor else "",
             "marker": self.marker,
             "listen": s["agent_update_listen"],
@@ -147,6 +148,8 @@ class Wanted:
                 needed["install"] = "the executor is missing or another version"
             elif self.service(seen) == "systemd" and seen.files.get("unit", "") != self.unit:
                 needed["install"] = "its unit differs"
+            elif seen.owner not in ("", self.settings["plugin_sync_user"] or "root"):
+                needed["install"] = f"what the executor writes belongs to {seen.owner}"
             if seen.plugins is None or seen.marker or "install" in needed:
                 needed["start"] = "the executor must be (re)started"
         if self.release and seen.mirror != self.release["commit"]:
