@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 
-.PHONY: help demo test lint bench-deploy bench-executor bench-controller bench-events docs lock clean
+.PHONY: help demo test lint bench-deploy bench-overhead bench-executor bench-controller bench-events docs lock clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -43,6 +43,10 @@ N ?= 50
 bench-deploy: $(VENV)/.test-installed  ## our deploy against the plain play over SSH, N hosts (default 50); needs root
 	@tests/install-packages
 	@$(BIN)/python -m benchmarks.bench_deploy --hosts $(N)
+
+bench-overhead: $(VENV)/.test-installed  ## deployments through the controller against ansible-playbook alone; needs root
+	@tests/install-packages
+	@$(BIN)/python -m benchmarks.bench_overhead --hosts $(N)
 
 bench-executor: $(VENV)/.test-installed  ## 200 plugins for two minutes: memory, CPU and jitter of the executor
 	@$(BIN)/python -m benchmarks.bench_executor

@@ -7,13 +7,11 @@ counted by control groups, so what ssh and git leave in the background counts to
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,9 +20,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.plugin_repository import PluginRepository
-from tests.fleet import GitServer, cgroups
-from tests.fleet.namespace import NamespaceFleet
+from benchmarks.stage import Stage, stage
+from tests.fleet import cgroups
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PLAIN = CHECKOUT / "benchmarks/plain_play"
@@ -66,11 +63,10 @@ class Side:
 class Bench:
     """The fleet, the git server and the two ways to deploy."""
 
-    def __init__(
-        self, fleet: NamespaceFleet, folder: Path, repository: PluginRepository, server: GitServer
-    ) -> None:
+    def __init__(self, set_up: Stage) -> None:
+        fleet, server, folder = set_up.fleet, set_up.server, set_up.folder
         self.fleet = fleet
-        self.repository = repository
+        self.repository = set_up.repository
         self.server = server
         self.fetches: dict[str, int] = {}
         self.inventory = fleet.inventory(
@@ -229,39 +225,25 @@ def show(title: str, sides: dict[str, dict[str, Cost]], floors: dict[str, Cost])
 
 def main() -> None:
     """Run the benchmark and print its tables."""
-    parser = argparse.ArgumentParser(prog="make bench-deploy", description=__doc__)
-    parser.add_argument("--hosts", type=int, default=50)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    if os.geteuid() != 0:
-        sys.exit("bench-deploy makes hosts in network namespaces: run it as root")
-    with tempfile.TemporaryDirectory(prefix="plugfleet-bench-") as scratch:
-        folder = Path(scratch)
-        repository = PluginRepository(folder / "plugins.git")
-        with (
-            NamespaceFleet(options.hosts, folder / "fleet") as fleet,
-            GitServer(
-                {"plugins": repository.path}, folder / "server", switch=fleet.switch
-            ) as server,
-        ):
-            bench = Bench(fleet, folder, repository, server)
-            bench.prepare()
-            turns: dict[str, list[dict[str, Cost]]] = {}
-            for number in range(options.rounds):
-                for side in (bench.plain, *bench.ours):
-                    console.print(f"round {number + 1} of {options.rounds}: {side.name}")
-                    turns.setdefault(side.name, []).append(bench.measure(side))
-            floors = {
-                "one ssh exec per host": bench.floor([]),
-                "one ssh exec per host, curve25519": bench.floor(CURVE.split()),
-            }
-            sides = {
-                name: {s: median([turn[s] for turn in rounds]) for s in SCENARIOS}
-                for name, rounds in turns.items()
-            }
-            show(f"{options.hosts} hosts, medians of {options.rounds} rounds", sides, floors)
-            for name, count in bench.fetches.items():
-                console.print(f"git server, connections for one deployment: {count:4d}  {name}")
+    with stage("bench-deploy", __doc__, rounds=3) as set_up:
+        bench = Bench(set_up)
+        bench.prepare()
+        turns: dict[str, list[dict[str, Cost]]] = {}
+        for number in range(set_up.rounds):
+            for side in (bench.plain, *bench.ours):
+                console.print(f"round {number + 1} of {set_up.rounds}: {side.name}")
+                turns.setdefault(side.name, []).append(bench.measure(side))
+        floors = {
+            "one ssh exec per host": bench.floor([]),
+            "one ssh exec per host, curve25519": bench.floor(CURVE.split()),
+        }
+        sides = {
+            name: {s: median([turn[s] for turn in rounds]) for s in SCENARIOS}
+            for name, rounds in turns.items()
+        }
+        show(f"{set_up.hosts} hosts, medians of {set_up.rounds} rounds", sides, floors)
+        for name, count in bench.fetches.items():
+            console.print(f"git server, connections for one deployment: {count:4d}  {name}")
 
 
 if __name__ == "__main__":

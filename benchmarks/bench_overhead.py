@@ -6,13 +6,11 @@ changed file. The controller's side is the whole `plugfleet deploy` command, fro
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,9 +19,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.plugin_repository import PluginRepository
-from tests.fleet import GitServer
-from tests.fleet.namespace import NamespaceFleet
+from benchmarks.stage import Stage, stage
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 BIN = CHECKOUT / ".venv/bin"
@@ -38,15 +34,13 @@ console = Console(highlight=False, width=110)
 class Bench:
     """The fleet, and both ways to deploy to it from one deploy line."""
 
-    def __init__(
-        self, fleet: NamespaceFleet, folder: Path, repository: PluginRepository, server: GitServer
-    ) -> None:
-        self._fleet = fleet
-        self._repository = repository
-        self._data = folder / "data"
-        self._inventory = fleet.inventory(groupvars={"all": HOST_VARIABLES})
-        self._source = server.url("plugins")
-        self._variables = folder / "variables.json"
+    def __init__(self, set_up: Stage) -> None:
+        self._fleet = set_up.fleet
+        self._repository = set_up.repository
+        self._data = set_up.folder / "data"
+        self._inventory = set_up.fleet.inventory(groupvars={"all": HOST_VARIABLES})
+        self._source = set_up.server.url("plugins")
+        self._variables = set_up.folder / "variables.json"
         direct = {
             "plugin_sources": [{"url": self._source, "ref": "main"}],
             "plugin_source_folder": str(self._data / "catalog"),
@@ -58,7 +52,7 @@ class Bench:
             "PATH": f"{BIN}:{os.environ['PATH']}",
             "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
             "PLUGFLEET_DATA_DIR": str(self._data),
-            "PLUGFLEET_CONFIG": str(folder / "controller.toml"),
+            "PLUGFLEET_CONFIG": os.devnull,
         }
 
     @contextmanager
@@ -138,28 +132,12 @@ class Bench:
 
 def main() -> None:
     """Run the benchmark and print its table."""
-    parser = argparse.ArgumentParser(prog="make bench-overhead", description=__doc__)
-    parser.add_argument("--hosts", type=int, default=50)
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
-    if os.geteuid() != 0:
-        sys.exit("bench-overhead makes hosts in network namespaces: run it as root")
-    with tempfile.TemporaryDirectory(prefix="plugfleet-bench-") as scratch:
-        folder = Path(scratch)
-        repository = PluginRepository(folder / "plugins.git")
-        with (
-            NamespaceFleet(options.hosts, folder / "fleet") as fleet,
-            GitServer(
-                {"plugins": repository.path}, folder / "server", switch=fleet.switch
-            ) as server,
-        ):
-            bench = Bench(fleet, folder, repository, server)
-            with bench.controller(folder / "controller.log"):
-                bench.prepare()
-                turns = [
-                    (bench.direct(), bench.through_controller()) for _ in range(options.rounds)
-                ]
-    show(turns, options.hosts)
+    with stage("bench-overhead", __doc__, rounds=5) as set_up:
+        bench = Bench(set_up)
+        with bench.controller(set_up.folder / "controller.log"):
+            bench.prepare()
+            turns = [(bench.direct(), bench.through_controller()) for _ in range(set_up.rounds)]
+    show(turns, set_up.hosts)
 
 
 def show(turns: Sequence[tuple[dict[str, float], dict[str, float]]], hosts: int) -> None:
