@@ -6,8 +6,10 @@ docs/rest-api.md's `POST /api/v1/reports`.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
+import time
 import urllib.error
 import uuid
 from collections.abc import Mapping
@@ -61,7 +63,12 @@ _VISIT = "plugin_visit"
 _WHOLE = {"sync", "configure", "update"}
 _MOST_DIFF = 20_000  # characters of a file; the terminal shows the rest
 _MOST_MESSAGE = 20_000
-_TRIES = 2
+# Seconds before each further try: a proxy whose controller restarts answers 502 or 503 meanwhile.
+_WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
+_PATIENCE = 120.0  # seconds after which no further try is made
+_LATER = (502, 503, 504)
+_TAKEN = 409  # an earlier try arrived, and is being recorded
+_NAMED = 5  # hosts that a warning names
 _STEP = ("step", "changed", "failed", "msg", "code", "seconds")
 _DIFF = ("before_header", "after_header", "before", "after")
 
@@ -132,7 +139,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core has no
             # Whatever it is: the hosts are deployed, and that is what the run's status says.
             self._display.warning(
                 f"plugfleet: the controller {self._controller} was not told of this run: {error}. "
-                "It learns of its hosts by their heartbeats, or by its next deployment."
+                f"What came of {_named(hosts)} is not on its record, and their states there are older "
+                "than this run: see `plugfleet host list`. Run this again, or `plugfleet deploy`: hosts "
+                "that are right are only looked at, and reported."
             )
             return
         self._display.display(
@@ -161,15 +170,18 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core has no
         """The controller's answer.
 
         Raises:
-            RuntimeError: says what the controller answered, or that it did not.
+            RuntimeError: says what the controller answered in the end, or that it did not.
         """
         headers = {
             "Authorization": f"Bearer {self.get_option('token')}",
             "Content-Type": "application/json",
-            # The second try of a report that had arrived is not recorded twice.
+            # A further try of a report that had arrived is not recorded twice.
             "Idempotency-Key": str(uuid.uuid4()),
         }
-        for attempt in range(_TRIES):
+        deadline = time.monotonic() + _PATIENCE
+        waits = iter(_WAITS)
+        again = False
+        while True:
             try:
                 with open_url(
                     f"{self._controller.rstrip('/')}/api/v1/reports",
@@ -186,11 +198,15 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core has no
                     return answer
             except urllib.error.HTTPError as error:
                 with error:
-                    raise RuntimeError(f"it answered {error.code} {_detail(error)}") from None
-            except (UrlConnectionError, urllib.error.URLError, OSError) as error:
-                if attempt == _TRIES - 1:
-                    raise RuntimeError(str(getattr(error, "reason", None) or error)) from None
-        raise AssertionError
+                    reason = f"it answered {error.code} {_detail(error)}".strip()
+                final = error.code not in _LATER and not (again and error.code == _TAKEN)
+            except (UrlConnectionError, http.client.HTTPException, OSError) as error:
+                reason, final = str(getattr(error, "reason", None) or error), False
+            wait = next(waits, None)
+            if final or wait is None or time.monotonic() + wait > deadline:
+                raise RuntimeError(reason)
+            time.sleep(wait)
+            again = True
 
 
 def _only(entry: Any, names: tuple[str, ...], most: int) -> dict[str, Any]:
@@ -201,6 +217,12 @@ def _only(entry: Any, names: tuple[str, ...], most: int) -> dict[str, Any]:
         for name, value in found.items()
         if value is not None
     }
+
+
+def _named(hosts: Mapping[str, Any]) -> str:
+    shown = ", ".join(sorted(hosts)[:_NAMED])
+    more = f" and {len(hosts) - _NAMED} more" if len(hosts) > _NAMED else ""
+    return f"{len(hosts)} host{'s' if len(hosts) > 1 else ''} ({shown}{more})"
 
 
 def _detail(error: urllib.error.HTTPError) -> str:

@@ -5,7 +5,8 @@ CatalogError
 ├── ComposeError    sources that do not fit together, or content a fleet must not get
 ├── LintError       the composed tree has lint errors (they are in `.problems`)
 ├── ReleaseError    the deploy line could not be moved
-└── Busy            another run works on the deploy line
+├── Busy            another run works on the deploy line
+└── NoRoom          the disk is full
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ class ReleaseError(CatalogError):
 
 class Busy(CatalogError):
     """Another run of this machine works on the deploy line, and did not end in time."""
+
+
+class NoRoom(CatalogError):
+    """The disk that the deploy line is on is full."""
 
 
 class LintError(CatalogError):

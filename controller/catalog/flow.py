@@ -23,6 +23,7 @@ from controller.catalog import bundles, releaserows, releases, service
 from controller.catalog.errors import CatalogError, ReleaseError
 from controller.catalog.git import GitFailed
 from controller.catalog.hold import still_withdrawn
+from controller.catalog.models import ReleaseRow
 from controller.catalog.publish import Catalog, Published
 from controller.catalog.releaserows import Made
 from controller.catalog.releases import Release
@@ -68,12 +69,11 @@ class Publisher:
         self.sync()
         with self.database.read() as session:
             sources = service.all_sources(session, self.vault)
-            wanted = bindings.by_hostgroup(session)
 
         def approve(tree: GitTree, fetched: Sequence[FetchedSource]) -> None:
             if not force:
                 _check_hold(releases.history(self.catalog.repository), fetched)
-            bindings.check_all(wanted, tree)
+            self._check_bindings(tree)
 
         published = self.catalog.publish(
             sources, timeout=self.timeout, dry_run=dry_run, by=by.name, approve=approve
@@ -93,14 +93,20 @@ class Publisher:
         self.sync()
         with self.database.read() as session:
             releaserows.find(session, number)
-            wanted = bindings.by_hostgroup(session)
         published = self.catalog.rollback(
             number,
             dry_run=dry_run,
             by=by.name,
-            approve=lambda tree, _: bindings.check_all(wanted, tree),
+            approve=lambda tree, _: self._check_bindings(tree),
         )
         return published, self._made(published, dry_run=dry_run)
+
+    def _check_bindings(self, tree: GitTree) -> None:
+        """Hold the bindings against a tree as they are now: while sources were fetched, which may take
+        minutes, some may have been made or removed."""
+        with self.database.read() as session:
+            wanted = bindings.by_hostgroup(session)
+        bindings.check_all(wanted, tree)
 
     def lint(self, by: Principal, name: str, ref: str) -> dict[str, Any]:
         """Fetch one source at a ref and lint it; see `Catalog.lint`.
@@ -142,6 +148,17 @@ class Publisher:
                 self.sync()
         except (CatalogError, PlugfleetError) as error:
             log.warning("a release could not be brought here", commit=commit, error=str(error))
+
+    def problems(self, row: ReleaseRow) -> list[dict[str, Any]]:
+        """What the lint found in a release; call it without a session, as it may lint the tree now.
+
+        Raises:
+            CatalogError: it was never linted, and its tree is neither here nor in the database.
+        """
+        if row.problems is not None:
+            return row.problems
+        self.tree(row.commit)
+        return self.catalog.problems(row.tree)
 
     def write_bundle(self, number: int, commit: str, have: str, file: Path) -> None:
         """Write the bundle that brings a repository from the release `have`, or none, to another."""
@@ -202,20 +219,21 @@ class Publisher:
 
     def _unknown(self, last: int) -> list[Made]:
         """What stands on the deploy line after the table's last release, oldest first."""
-        made = []
+        made: list[Made] = []
         for release in releases.history(self.catalog.repository):
             if release.number <= last:
                 break
-            made.append(self._read(release))
+            # A lint takes a second or more: a hundred of them would hold up the controller's start.
+            made.append(self._read(release, linted=not made))
         return made[::-1]
 
-    def _read(self, release: Release) -> Made:
+    def _read(self, release: Release, *, linted: bool = True) -> Made:
         catalog, previous = self.catalog, ""
         if release.number > 1:
             previous = releases.at(catalog.repository, f"{release.commit}^").commit
         return Made(
             release,
-            catalog.problems(release.tree),
+            catalog.problems(release.tree) if linted else None,
             catalog.changes(release),
             bundles.bundle(catalog.repository, release.number, release.commit, previous),
         )

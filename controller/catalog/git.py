@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from controller.catalog.errors import CatalogError
+from controller.catalog.errors import CatalogError, NoRoom
 from controller.catalog.urls import redact
 
 ASKPASS = Path(__file__).with_name("askpass.sh")
@@ -31,6 +31,10 @@ _INERT = (
     "gc.auto=0",
     "advice.detachedHead=false",
 )
+
+
+# What git says, in the words of the C library, when it could not write.
+_NO_ROOM = ("No space left on device", "Disk quota exceeded")
 
 
 class GitFailed(CatalogError):
@@ -90,6 +94,7 @@ class Repository:
 
         Raises:
             GitFailed: git ended with an error or ran out of time.
+            NoRoom: it could not write.
         """
         command = ["git"]
         for setting in _INERT:
@@ -127,7 +132,10 @@ class Repository:
             process.communicate()
             raise GitFailed(args[0], -1, f"no answer within {timeout:g} s") from None
         if process.returncode:
-            raise GitFailed(args[0], process.returncode, errors.decode("utf-8", "replace"))
+            failed = GitFailed(args[0], process.returncode, errors.decode("utf-8", "replace"))
+            if any(sign in failed.stderr for sign in _NO_ROOM):
+                raise NoRoom(f"the disk with {self.path} is full: {failed}")
+            raise failed
         return output
 
     def text(self, *args: str, env: Mapping[str, str] | None = None) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, LargeBinary, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from controller.database.base import Base, Json, UtcDateTime, now
+from controller.database.base import Base, Json, JsonOrNull, UtcDateTime, now
 
 
 class SourceRow(Base):
@@ -39,7 +39,7 @@ class ReleaseRow(Base):
 
     Attributes:
         sources: `{"path", "url", "ref", "commit"}` of each source.
-        problems: the lint's findings below errors.
+        problems: the lint's findings; None where it was adopted and nobody asked for them yet.
         changes: "A path", "M path", "D path" against the release before.
     """
 
@@ -49,7 +49,7 @@ class ReleaseRow(Base):
     commit: Mapped[str] = mapped_column(String(40), unique=True)
     tree: Mapped[str] = mapped_column(String(40))
     sources: Mapped[list[dict[str, Any]]] = mapped_column(Json, default=list)
-    problems: Mapped[list[dict[str, Any]]] = mapped_column(Json, default=list)
+    problems: Mapped[list[dict[str, Any]] | None] = mapped_column(JsonOrNull)
     changes: Mapped[list[str]] = mapped_column(Json, default=list)
     rollback_to: Mapped[int | None]
     by: Mapped[str] = mapped_column(String(200), default="")

@@ -26,6 +26,8 @@ from controller.catalog.sources import FetchedSource, Source, fetch, fetch_one
 from controller.catalog.tree import GitTree
 
 _LINTS_AT_ONCE = 4
+_MOST_REPORTS = 100  # of the lint that are kept: of trees that are looked at again and again
+_PARTIAL_FOR = 3600.0  # seconds after which a report that is being written was given up
 Approve = Callable[[GitTree, Sequence[FetchedSource]], None]
 
 
@@ -203,7 +205,7 @@ class Catalog:
 
     def _report(self, tree: str) -> dict[str, Any]:
         """Lint a tree; the report on a tree already seen comes from a file."""
-        kept = self.folder / "lint" / f"{tree}-{_rules_digest()}.report.json"
+        kept = self.folder / "lint" / f"{tree}{_report_suffix()}"
         try:
             report: dict[str, Any] = json.loads(kept.read_text())
         except (OSError, ValueError):
@@ -214,7 +216,27 @@ class Catalog:
             partial = kept.with_suffix(f".{uuid.uuid4().hex}.tmp")
             partial.write_text(json.dumps(report))
             partial.replace(kept)
+            self._forget_reports(kept.parent)
         return report
+
+    @staticmethod
+    def _forget_reports(folder: Path) -> None:
+        """Remove reports of older rules, of runs that were killed, and all but the newest of the others.
+
+        Releases keep their findings in their rows; these only save the time of linting a tree twice.
+        """
+        dated = []
+        for file in folder.iterdir():
+            with suppress(FileNotFoundError):  # another controller's process tidies up too
+                dated.append((file.stat().st_mtime, file))
+        current = [
+            file for _, file in sorted(dated, reverse=True) if file.name.endswith(_report_suffix())
+        ]
+        wanted = set(current[:_MOST_REPORTS])
+        late = time.time() - _PARTIAL_FOR
+        for written, file in dated:
+            if file not in wanted and (file.suffix != ".tmp" or written < late):
+                file.unlink(missing_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -247,9 +269,11 @@ class Catalog:
 
 
 @lru_cache(maxsize=1)
-def _rules_digest() -> str:
-    """A digest of the lint's own source, so that findings of older rules are not used again."""
+def _report_suffix() -> str:
+    """How names of reports end: with a digest of the lint's own source, so that findings of older
+    rules are not used again.
+    """
     digest = hashlib.sha256()
     for path in sorted(Path(agentplugin.__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+    return f"-{digest.hexdigest()[:16]}.report.json"

@@ -67,8 +67,12 @@ def list_releases(
     description="Its sources' commits, what the lint found, and what it changed.",
     responses=answers(401, 403, 404, 422),
 )
-def show_release(by: Viewer, session: Reading, number: Number) -> ReleaseView:
-    return ReleaseView.model_validate(releaserows.find(session, number), from_attributes=True)
+def show_release(by: Viewer, opened: Open, publishing: Publishing, number: Number) -> ReleaseView:
+    with opened.database.read() as session:
+        row = releaserows.find(session, number)
+    summary = ReleaseSummary.model_validate(row)
+    problems = [Finding(**problem) for problem in publishing.problems(row)]
+    return ReleaseView(**dict(summary), problems=problems, changes=row.changes)
 
 
 @router.get(

@@ -26,13 +26,13 @@ class Made:
     """A release that stands on the deploy line, and all that its row keeps.
 
     Attributes:
-        problems: the lint's findings.
+        problems: the lint's findings, or None where they are found out when somebody asks.
         changes: "A path", "M path", "D path" against the release before.
         bundle: its objects, as a git bundle on top of the release before.
     """
 
     release: Release
-    problems: list[dict[str, Any]]
+    problems: list[dict[str, Any]] | None
     changes: list[str]
     bundle: bytes
 

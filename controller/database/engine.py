@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
@@ -27,6 +27,11 @@ _DEAD_PEER = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
+# The same for the server: the rows that a silent controller has locked are others' to go on with.
+_DEAD_CLIENT = (
+    "-c idle_in_transaction_session_timeout=10000 -c tcp_keepalives_idle=4 "
+    "-c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
+)
 
 
 class Database:
@@ -42,11 +47,20 @@ class Database:
         self._write = sessionmaker(
             self.engine.execution_options(plugfleet_write=True), expire_on_commit=False
         )
+        self._write_at_once = sessionmaker(
+            self.engine.execution_options(plugfleet_write=True, plugfleet_wait=False),
+            expire_on_commit=False,
+        )
 
     @property
     def is_postgresql(self) -> bool:
         """Whether several controllers can share it."""
         return self.engine.dialect.name == "postgresql"
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a change waits for others that write to SQLite."""
+        return _BUSY_TIMEOUT / 1000
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -59,13 +73,17 @@ class Database:
             yield session
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
+    def write(self, *, wait: bool = True) -> Iterator[Session]:
         """A transaction: committed when the block ends, rolled back when it raises.
+
+        Args:
+            wait: for whoever else writes to SQLite; without, it is locked at once.
 
         Raises:
             Unavailable: the database cannot be reached, is locked, or is full; nothing was changed.
         """
-        with _told(), self._write() as session, session.begin():
+        make = self._write if wait else self._write_at_once
+        with _told(), make() as session, session.begin():
             yield session
 
     def close(self) -> None:
@@ -90,8 +108,19 @@ def _open(url: str, pool_size: int) -> Engine:
         max_overflow=pool_size,
         pool_pre_ping=True,
         pool_timeout=10,
-        connect_args={"connect_timeout": 5, "application_name": "plugfleet", **_DEAD_PEER},
+        connect_args={
+            "connect_timeout": 5,
+            "application_name": "plugfleet",
+            "options": with_options(url, _DEAD_CLIENT),
+            **_DEAD_PEER,
+        },
     )
+
+
+def with_options(url: str, options: str) -> str:
+    """The options for PostgreSQL's server that a URL has, and further ones."""
+    given = make_url(url).query.get("options", "")
+    return " ".join([*([given] if isinstance(given, str) else given), options]).strip()
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:
@@ -106,8 +135,16 @@ def _prepare_sqlite(connection: Any, _: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("plugfleet_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    options = connection.get_execution_options()
+    begin = "BEGIN IMMEDIATE" if options.get("plugfleet_write", False) else "BEGIN"
+    if options.get("plugfleet_wait", True):
+        connection.exec_driver_sql(begin)
+        return
+    connection.exec_driver_sql("PRAGMA busy_timeout=0")
+    try:
+        connection.exec_driver_sql(begin)
+    finally:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={_BUSY_TIMEOUT}")
 
 
 @contextmanager

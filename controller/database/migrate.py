@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -32,15 +33,22 @@ def upgrade(engine: Engine) -> None:
         PlugfleetError: a newer version of plugfleet has been at this database.
     """
     present = version(engine)
-    scripts = ScriptDirectory.from_config(config(engine))
-    known = {script.revision for script in scripts.walk_revisions()}
+    known, head = _scripts()
     if present and present not in known:
         raise PlugfleetError(
             f"the database is of a newer plugfleet (schema {present})",
             hint="run that version, or restore the backup made before the upgrade",
         )
-    if present != scripts.get_current_head():
+    if present != head:
         command.upgrade(config(engine), "head")
+
+
+@cache
+def _scripts() -> tuple[frozenset[str], str | None]:
+    """The revisions that this version has scripts for, and the newest; reading them compiles each."""
+    scripts = ScriptDirectory(str(_MIGRATIONS))
+    known = frozenset(script.revision for script in scripts.walk_revisions())
+    return known, scripts.get_current_head()
 
 
 def version(engine: Engine) -> str | None:

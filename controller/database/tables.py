@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import MetaData
 
+from controller.agents import models as agents
 from controller.audit import models as audit
 from controller.auth import models as auth
 from controller.bindings import models as bindings
@@ -16,6 +17,7 @@ from controller.web import models as web
 
 __all__ = [
     "METADATA",
+    "agents",
     "audit",
     "auth",
     "bindings",

@@ -18,6 +18,7 @@ from controller.auth.vault import Vault
 from controller.database.engine import Database
 from controller.deployments import service
 from controller.deployments.models import Deployment, HostStatus, Status, Wave
+from controller.deployments.presence import ENDING
 from controller.deployments.processes import CANCEL, STOP
 from controller.deployments.recovery import end_deployment
 from controller.deployments.tracking import lost
@@ -29,7 +30,6 @@ from controller.settings import Settings
 
 _LOOK = 0.1  # seconds between looks whether the run has ended
 _PATIENCE = 20.0  # seconds that a run may take to end when it was told to
-_PATIENCE_LOST = 6.0  # the same for ansible-playbook, where another controller may take over
 _PATIENCE_STOPPED = 15.0  # seconds that a stopped controller waits for a database that is away
 _RETRY = 1.0  # seconds before a database that did not answer is asked again
 
@@ -65,6 +65,8 @@ class Drive:
         self._settings = settings
         self._database = database
         self._vault = vault
+        # Another controller may take over: see controller.deployments.presence.
+        self._patience_lost = settings.lease * ENDING
         self._order: Order | None = None
         self._patient_until = float("inf")
         self._thread = threading.Thread(target=self._carry_out, name=f"deploy-{deployment_id}")
@@ -137,7 +139,7 @@ class Drive:
         try:
             self._insist(lambda s: self._note_pid(s, wave_id, process.pid))
         except _LetGo:
-            process.end_playbook(_PATIENCE_LOST)
+            process.end_playbook(self._patience_lost)
             process.let_go()
             raise
         told: Order | None = None
@@ -148,7 +150,7 @@ class Drive:
                 process.say(CANCEL if told is Order.CANCEL else STOP)
                 deadline = time.monotonic() + _PATIENCE
             if told is Order.LET_GO:
-                process.end_playbook(_PATIENCE_LOST)
+                process.end_playbook(self._patience_lost)
                 # What it has still to write may be written late: see results.record_results.
                 process.let_go()
                 raise _LetGo

@@ -18,8 +18,10 @@ from controller.database.engine import Database
 from controller.deployments import events, locks, service
 from controller.deployments.drive import Drive, Order
 from controller.deployments.events import Event
-from controller.deployments.liveness import Lost, Presence, register
-from controller.deployments.models import Deployment, Status
+from controller.deployments.lease import Lease
+from controller.deployments.liveness import register
+from controller.deployments.models import ControllerRow, Deployment, Status
+from controller.deployments.presence import CHECK, Lost, Presence
 from controller.deployments.recovery import left_by_the_ended, recover
 from controller.deployments.waveprocess import RunProcesses
 from controller.errors import Unavailable
@@ -30,7 +32,7 @@ _TICK = 0.5  # seconds between looks for work that other controllers were given
 _IDLE = 3.0  # seconds without work before a process is made ready for the next run
 _UPKEEP = 3600.0  # seconds between looks for what is old
 _KEEP_ANSWERS = timedelta(days=2)  # a client that repeats a request does so within minutes
-_LOOKED_AT = 100  # queued deployments in one look
+_LOOKED_AT = 100  # queued deployments in one look; the next look goes on behind them
 
 log = structlog.get_logger(__name__)
 
@@ -47,9 +49,10 @@ class Dispatcher:
         self._idle_since = time.monotonic()
         self._awake = threading.Event()
         self._stopping = threading.Event()
-        self._presence: Presence | None = None
-        self._next_check = 0.0
+        self._lease: Lease | None = None
+        self._next_recovery = 0.0
         self._next_upkeep = 0.0
+        self._looked_to = 0
         self._thread = threading.Thread(target=self._work, name="dispatcher")
 
     def start(self) -> None:
@@ -59,8 +62,12 @@ class Dispatcher:
             Conflict: another controller works on this SQLite database.
             Unavailable: the database does not answer.
         """
-        self._presence = register(self._settings, self._database)
+        self._lease = self._enter()
         self._thread.start()
+
+    def _enter(self) -> Lease:
+        presence = register(self._settings, self._database)
+        return Lease(presence, self._settings.lease, self._runs.assure)
 
     def wake(self) -> None:
         """Look for work now."""
@@ -91,20 +98,20 @@ class Dispatcher:
             drive.join()
         self._runs.close()
         try:
-            if self._presence is not None:
-                self._presence.close()
+            if self._lease is not None:
+                self._lease.end()
         except Unavailable as error:
             log.warning("could not say goodbye", error=str(error))
 
     def _tick(self) -> None:
-        if self._presence is None:
-            self._presence = register(self._settings, self._database)
+        if self._lease is None:
+            self._lease = self._enter()
+        self._lease.require()
         self._drives = {key: drive for key, drive in self._drives.items() if not drive.over}
-        if time.monotonic() >= self._next_check:
-            self._presence.check()
-            self._recover(self._presence)
-            self._next_check = time.monotonic() + self._settings.lease / 8
-        self._claim(self._presence.id)
+        if time.monotonic() >= self._next_recovery:
+            self._recover(self._lease.presence)
+            self._next_recovery = time.monotonic() + self._settings.lease * CHECK
+        self._claim(self._lease.presence.id)
         self._pass_on_cancels()
         if self._drives:
             # Where there was one, the next often follows soon.
@@ -129,16 +136,32 @@ class Dispatcher:
         for drive in self._drives.values():
             drive.join()
         self._drives = {}
-        self._presence = None
+        if self._lease is not None:
+            self._lease.drop()
+            self._lease = None
 
     def _claim(self, own: int) -> None:
         room = self._settings.concurrent_runs - len(self._drives)
         if room <= 0:
             return
+        for deployment_id in self._free()[:room]:
+            if self._take(own, deployment_id):
+                drive = Drive(
+                    self._settings, self._database, self._vault, self._runs, deployment_id
+                )
+                self._drives[deployment_id] = drive
+                drive.start()
+
+    def _free(self) -> list[int]:
+        """Ids of queued deployments that nobody keeps from their hosts, the oldest first.
+
+        However many wait for hosts, those behind them get their turn: where none of these can begin,
+        the next look takes the ones after them.
+        """
         with self._database.read() as session:
             queued = session.execute(
                 select(Deployment.id, Deployment.check)
-                .where(Deployment.status == Status.QUEUED.value)
+                .where(Deployment.status == Status.QUEUED.value, Deployment.id > self._looked_to)
                 .order_by(Deployment.id)
                 .limit(_LOOKED_AT)
             ).all()
@@ -147,17 +170,21 @@ class Dispatcher:
                 for deployment_id, check in queued
                 if check or not locks.holders(session, deployment_id)
             ]
-        for deployment_id in free[:room]:
-            if self._take(own, deployment_id):
-                drive = Drive(
-                    self._settings, self._database, self._vault, self._runs, deployment_id
-                )
-                self._drives[deployment_id] = drive
-                drive.start()
+        more = len(queued) == _LOOKED_AT and not free
+        self._looked_to = queued[-1].id if more else 0
+        return free
 
     def _take(self, own: int, deployment_id: int) -> bool:
-        """Claim a deployment and its hosts; False where another controller was faster."""
+        """Claim a deployment and its hosts; False where another controller was faster.
+
+        Raises:
+            Lost: another controller has taken over from this one.
+        """
         with self._database.write() as session:
+            # Whoever takes over writes this row: it waits for this transaction, or this one for it.
+            entered = select(ControllerRow.ended).where(ControllerRow.id == own)
+            if session.scalar(entered.with_for_update(read=True)) is not None:
+                raise Lost("another controller took this one's work over")
             deployment = session.scalar(
                 select(Deployment)
                 .where(Deployment.id == deployment_id, Deployment.status == Status.QUEUED.value)

@@ -13,7 +13,7 @@ from controller.catalog.flow import Publisher
 from controller.catalog.models import ReleaseRow
 from controller.catalog.publish import Catalog
 from controller.database.engine import Database
-from controller.deployments.cleaning import secrets_of
+from controller.deployments.cleaning import Cleaner, cleaner_of
 from controller.deployments.models import Deployment, HostResult, Wave
 from controller.deployments.results import Delivered
 from controller.deployments.rundir import static_inventory
@@ -31,7 +31,7 @@ class Job:
         inventory: as Ansible reads it from a file, secrets included.
         plans: by host, the digest of the plan that it is brought to; empty where that is not its
             newest plan.
-        secrets: values that nothing may show.
+        cleaner: hides the secrets of these hosts in what the run says.
     """
 
     wave_id: int
@@ -41,7 +41,7 @@ class Job:
     release: Delivered
     inventory: dict[str, Any]
     plans: dict[str, str]
-    secrets: set[str]
+    cleaner: Cleaner
 
 
 def load(settings: Settings, database: Database, wave_id: int) -> Job:
@@ -63,7 +63,7 @@ def load(settings: Settings, database: Database, wave_id: int) -> Job:
             )
         ).all()
         document = inventory.document(session, vault, hosts=list(hosts), with_secrets=True)
-        secrets = secrets_of(session, vault, hosts)
+        cleaner = cleaner_of(session, vault, hosts)
     catalog = Catalog(settings.catalog_dir)
     Publisher(database, vault, catalog, settings.source_timeout).bring(release.commit)
     variables = document["all"]["vars"]
@@ -87,7 +87,7 @@ def load(settings: Settings, database: Database, wave_id: int) -> Job:
             name: str(hostvars.get(name, {}).get("plugfleet_plan", "")) if newest else ""
             for name in hosts
         },
-        secrets=secrets,
+        cleaner=cleaner,
     )
 
 

@@ -19,8 +19,9 @@ from pathlib import Path
 import psutil
 
 VARIABLE = "PLUGFLEET_WAVE"
-CANCEL, STOP = b"cancel\n", b"stop\n"
-"""What a controller says to a run; the end of the pipe says that it is gone."""
+CANCEL, STOP, SURE = b"cancel", b"stop", b"sure"
+"""Lines that a controller says to a run; the end of the pipe says that it is gone. `SURE` is followed by the
+moment (`time.monotonic`) for which it was last proven that the controller counts as alive."""
 _PROC = Path("/proc")
 _STEP = 0.05  # seconds
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import structlog
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from controller.auth.vault import Vault
 from controller.database.engine import Database
 from controller.deployments import service
-from controller.deployments.liveness import leave
 from controller.deployments.models import ControllerRow, Deployment, Status, Wave
+from controller.deployments.presence import leave
 from controller.deployments.processes import end_marked, mark, marked
 from controller.deployments.waveprocess import what_is_left
-from controller.deployments.waves import close_wave
+from controller.deployments.waves import Left, close_wave
 from controller.settings import Settings
 
 _PATIENCE = 10.0  # seconds that a run may take to write its last results and end
@@ -73,15 +76,21 @@ def end_deployment(
         lefts[wave_id] = what_is_left(settings, database, vault, wave_id)
     with database.write() as session:
         deployment = session.get_one(Deployment, deployment_id, with_for_update=True)
-        canceled = deployment.status == Status.CANCELING.value
-        for wave in session.scalars(select(Wave).where(Wave.deployment_id == deployment_id)):
-            if wave.status == Status.RUNNING.value:
-                close_wave(session, wave, Status.INTERRUPTED, why, lefts[wave.id])
-        service.give_up(session, deployment, f"{why}; this host was not visited")
-        if canceled:
-            reason = f"canceled by {deployment.cancel_requested_by}; {why} meanwhile"
-            service.end(session, deployment, Status.CANCELED, reason)
-        else:
-            service.end(session, deployment, Status.INTERRUPTED, f"{why}; retry what is left")
+        # Another controller may have been here in the meantime.
+        if not Status(deployment.status).ended:
+            _end(session, deployment, why, lefts)
     for left in lefts.values():
         left.folder.remove()
+
+
+def _end(session: Session, deployment: Deployment, why: str, lefts: Mapping[int, Left]) -> None:
+    for wave in deployment.waves:
+        if wave.status == Status.RUNNING.value:
+            close_wave(session, wave, Status.INTERRUPTED, why, lefts[wave.id])
+    canceled = deployment.status == Status.CANCELING.value
+    service.give_up(session, deployment, f"{why}; this host was not visited")
+    if canceled:
+        reason = f"canceled by {deployment.cancel_requested_by}; {why} meanwhile"
+        service.end(session, deployment, Status.CANCELED, reason)
+    else:
+        service.end(session, deployment, Status.INTERRUPTED, f"{why}; retry what is left")

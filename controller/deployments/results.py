@@ -1,4 +1,4 @@
-"""What came of hosts: written into their deployment's rows and, unless it only looked, the hosts' own.
+"""What came of hosts: written into their deployment's rows and the hosts' own.
 
 Used by the runs of this controller and by what a control node reports of its own runs, so that both
 leave a host in the same state.
@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from controller.database import counters
 from controller.database.base import now
+from controller.deployments.drift import Look, record_looks
 from controller.deployments.models import Deployment, HostLock, HostResult, HostStatus
 from controller.fleet.models import Host, HostState
 
@@ -30,6 +31,7 @@ _STATES = {
     HostStatus.INTERRUPTED: HostState.FAILED,
     HostStatus.UNREACHABLE: HostState.UNREACHABLE,
 }
+_RIGHT = (HostStatus.OK, HostStatus.CHANGED)
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Delivered:
 class _Rows:
     results: list[dict[str, Any]] = field(default_factory=list)
     hosts: dict[HostStatus, list[dict[str, Any]]] = field(default_factory=dict)
+    looks: dict[int, Look] = field(default_factory=dict)
 
 
 def outcome_of(host: str, result: Mapping[str, Any], plan: str = "") -> HostOutcome:
@@ -95,7 +98,7 @@ def record_results(
     *,
     held_only: bool = True,
 ) -> None:
-    """Write what came of hosts.
+    """Write what came of hosts; a run that only looked changes of their own rows what drift is.
 
     Args:
         deployment: its rows for these hosts are there already.
@@ -115,13 +118,19 @@ def record_results(
         for result_id, name, host_id in session.execute(query):
             outcome = by_name[name]
             rows.results.append(_result_row(result_id, outcome))
-            if deployment.check or host_id is None or outcome.status not in _STATES:
+            if host_id is None or outcome.status not in _STATES:
+                continue
+            if deployment.check:
+                if outcome.status in _RIGHT:
+                    differs = outcome.status == HostStatus.CHANGED
+                    rows.looks[host_id] = Look(outcome.plan, differs, outcome.message)
                 continue
             if held is None or host_id in held:
                 row = _host_row(host_id, outcome, deployment.id, release)
                 rows.hosts.setdefault(outcome.status, []).append(row)
     if rows.results:
         session.execute(update(HostResult), rows.results)
+    record_looks(session, deployment, rows.looks)
     if not rows.hosts:
         return
     _keep_since(session, rows.hosts)
@@ -156,7 +165,7 @@ def _host_row(
     host_id: int, outcome: HostOutcome, deployment_id: int, release: Delivered | None
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"id": host_id, "state": _STATES[outcome.status].value}
-    if outcome.status in (HostStatus.OK, HostStatus.CHANGED):
+    if outcome.status in _RIGHT:
         row["last_error"] = ""
         row["reported_plan"] = outcome.plan
         if release:

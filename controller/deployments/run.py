@@ -23,13 +23,14 @@ import ansible_runner  # type: ignore[import-untyped]  # it has no types
 import structlog
 
 from controller.database.engine import Database
-from controller.deployments.cleaning import Cleaner
 from controller.deployments.job import Job, holds_key, load
 from controller.deployments.journal import JournalReader
 from controller.deployments.models import Status, Wave
+from controller.deployments.presence import ENDING, SILENCE
 from controller.deployments.processes import (
     CANCEL,
     STOP,
+    SURE,
     carry,
     children,
     end_marked,
@@ -47,6 +48,7 @@ from controller.settings import Settings
 _CANCELED = Stopped(Status.CANCELED, "the deployment was canceled")
 _STOPPED = Stopped(Status.INTERRUPTED, "the controller was stopped")
 _ABANDONED = Stopped(Status.INTERRUPTED, "the controller died")
+_UNSURE = Stopped(Status.INTERRUPTED, "the controller lost touch with the database")
 _WATCH = 0.1  # seconds between looks at the journal and for orders
 _PATIENCE = 3.0  # seconds that ansible-playbook may take to end by itself
 _DATABASE_PATIENCE = 1800.0  # seconds that finished work waits for a database that is away
@@ -60,12 +62,13 @@ log = structlog.get_logger(__name__)
 class Run:
     """One run of ansible-playbook."""
 
-    def __init__(self, settings: Settings, database: Database, job: Job) -> None:
+    def __init__(self, settings: Settings, database: Database, job: Job, sure: float) -> None:
         self._settings = settings
         self._job = job
         self._mark = mark(job.wave_id, settings.database)
         self._folder = RunDir(self._mark, settings.data_dir / "runs")
         self._order: Stopped | None = None  # set by signals and the reader of standard input
+        self._sure = sure
         self._over = threading.Event()
         self._alone_since: float | None = None
         self._over_since: float | None = None
@@ -75,7 +78,7 @@ class Run:
             wave_id=job.wave_id,
             wave=job.wave,
             release=job.release,
-            read=Tracker(job.plans, Cleaner(job.secrets), JournalReader(self._folder.journal)).read,
+            read=Tracker(job.plans, job.cleaner, JournalReader(self._folder.journal)).read,
             give_up=self._gives_up,
         )
 
@@ -85,6 +88,10 @@ class Run:
             self._alone_since = time.monotonic()
         if self._order is None:
             self._order = stopped
+
+    def assure(self, sure: float) -> None:
+        """Let it go on for a while after this moment, until which the controller counts as alive."""
+        self._sure = sure
 
     def carry_out(self) -> bool:
         """Run it to its end and write everything; returns whether all of it could be written."""
@@ -173,9 +180,12 @@ class Run:
             if time.monotonic() > deadline:
                 reason = f"the run took longer than run_timeout ({self._settings.run_timeout} s)"
                 self.order(Stopped(Status.FAILED, reason))
+            if time.monotonic() - self._sure > self._settings.lease * SILENCE:
+                self.order(_UNSURE)
             if self._order is not None:
+                patience = min(_PATIENCE, self._settings.lease * ENDING)
                 for pid in children(self._mark):
-                    end_playbook(pid, self._mark, patience=_PATIENCE)
+                    end_playbook(pid, self._mark, patience=patience)
 
     def _gives_up(self) -> bool:
         moment = time.monotonic()
@@ -209,7 +219,7 @@ def main() -> int:
             with database.write() as session:
                 close_wave(session, session.get_one(Wave, wave_id), Status.FAILED, str(error))
             return 1
-        run = Run(settings, database, job)
+        run = Run(settings, database, job, float(given_job["sure"]))
         signal.signal(signal.SIGTERM, lambda *_: run.order(_STOPPED))
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_obey, args=(run,), name="orders", daemon=True).start()
@@ -234,11 +244,14 @@ def _obey(run: Run) -> None:
     """Pass on what the controller says, until it says nothing any more."""
     said = b""
     while more := os.read(0, 4096):
-        said += more
-        if CANCEL in said:
-            run.order(_CANCELED)
-        elif STOP in said:
-            run.order(_STOPPED)
+        *lines, said = (said + more).split(b"\n")
+        for line in lines:
+            if line == CANCEL:
+                run.order(_CANCELED)
+            elif line == STOP:
+                run.order(_STOPPED)
+            elif line.startswith(SURE):
+                run.assure(float(line.split()[1]))
     run.order(_ABANDONED)
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ import structlog
 from sqlalchemy import func, select
 
 from controller.auth.principal import Principal
+from controller.auth.service import still_valid
 from controller.database.engine import Database
 from controller.deployments import events
 from controller.deployments.models import Deployment, RunEvent, Status
@@ -29,6 +31,7 @@ _POLL = 0.1  # seconds between looks for new events
 _PAGE = 2_000  # events in one look
 _KEPT = 64  # chunks that followers find without asking the database
 _KEEP_ALIVE = 15.0  # seconds; proxies end what is silent for longer
+_TOKENS_EVERY = 2.0  # seconds between looks whether the followers' tokens are still valid
 _AFTER_TROUBLE = 1.0  # seconds before a database that did not answer is asked again
 
 log = structlog.get_logger(__name__)
@@ -65,17 +68,20 @@ class Streams:
         # Threads of its own: followers must not take those that answer requests.
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="follow")
         self._tails: dict[tuple[int, frozenset[str] | None], _Tail] = {}
-        self._closing = asyncio.Event()
+        self._admitted = _Admitted(database, self._threads)
 
     async def close(self) -> None:
         """Let every follower's stream end."""
-        self._closing.set()
+        await self._admitted.close()
         for tail in list(self._tails.values()):
             await tail.stop()
         self._threads.shutdown(wait=True)
 
     async def follow(self, by: Principal, deployment_id: int, after: int) -> AsyncIterator[bytes]:
-        """Send the events after one, and those that come, until the deployment has ended."""
+        """Send the events after one, and those that come, until the deployment has ended.
+
+        A stream whose token is revoked or expires ends within a few seconds.
+        """
         limited = by.hostgroups
         key = (deployment_id, None if limited is None or EVERY_HOST in limited else limited)
         tail = self._tails.get(key)
@@ -84,13 +90,66 @@ class Streams:
         tail.followers += 1
         try:
             yield b": following\n\n"
-            async for data in tail.read(after, self._closing):
-                yield data
+            with self._admitted.enter(by) as leaving:
+                async for data in tail.read(after, leaving):
+                    yield data
         finally:
             tail.followers -= 1
             if not tail.followers:
                 self._tails.pop(key, None)
                 await tail.stop()
+
+
+class _Admitted:
+    """Whom streams are sent to: one question for all of their tokens, every other second."""
+
+    def __init__(self, database: Database, threads: ThreadPoolExecutor) -> None:
+        self._database = database
+        self._threads = threads
+        self._followers: dict[asyncio.Event, int | None] = {}
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def close(self) -> None:
+        """Let everybody leave, now and from now on."""
+        self._closing = True
+        for leaving in self._followers:
+            leaving.set()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    @contextmanager
+    def enter(self, by: Principal) -> Iterator[asyncio.Event]:
+        """Give what is set when this follower has to leave."""
+        leaving = asyncio.Event()
+        self._followers[leaving] = by.token_id
+        if self._closing:
+            leaving.set()
+        elif self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._watch())
+        try:
+            yield leaving
+        finally:
+            del self._followers[leaving]
+
+    async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._followers:
+            await asyncio.sleep(_TOKENS_EVERY)
+            asked = {id for id in self._followers.values() if id is not None}
+            try:
+                valid = await loop.run_in_executor(self._threads, self._valid, asked)
+            except Unavailable as error:
+                log.warning("cannot check the followers' tokens", error=str(error))
+                continue
+            for leaving, token_id in self._followers.items():
+                if token_id in asked - valid:
+                    leaving.set()
+
+    def _valid(self, token_ids: set[int]) -> set[int]:
+        with self._database.read() as session:
+            return still_valid(session, token_ids)
 
 
 class _Tail:
@@ -115,17 +174,19 @@ class _Tail:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def read(self, after: int, closing: asyncio.Event) -> AsyncIterator[bytes]:
+    async def read(self, after: int, leaving: asyncio.Event) -> AsyncIterator[bytes]:
         """What follows an event, chunk by chunk, with a comment where nothing comes for long."""
         if self._task is None:
             self._task = asyncio.create_task(self._watch(after))
-        while not closing.is_set():
+        while not leaving.is_set():
             news, end = self._news, self._end
             following = [chunk for chunk in self._chunks if chunk.after >= after]
             if following and following[0].after == after:
                 for chunk in following:
                     yield chunk.data
                     after = chunk.last
+                    if leaving.is_set():
+                        return
             elif self._position is not None and after < self._position:
                 chunk = await self._page(after, self._position)
                 yield chunk.data
@@ -133,7 +194,7 @@ class _Tail:
             elif end is not None:
                 yield end
                 return
-            elif not await _happens(news, closing):
+            elif not await _happens(news, leaving):
                 yield b": nothing new\n\n"
 
     async def _watch(self, after: int) -> None:
@@ -187,9 +248,9 @@ class _Tail:
         return Chunk(after, last, b"".join(frame(self._deployment_id, row) for row in rows))
 
 
-async def _happens(news: asyncio.Event, closing: asyncio.Event) -> bool:
+async def _happens(news: asyncio.Event, leaving: asyncio.Event) -> bool:
     """Wait for news or the end; False where neither came for a while."""
-    waits = [asyncio.ensure_future(event.wait()) for event in (news, closing)]
+    waits = [asyncio.ensure_future(event.wait()) for event in (news, leaving)]
     try:
         done, _ = await asyncio.wait(
             waits, timeout=_KEEP_ALIVE, return_when=asyncio.FIRST_COMPLETED

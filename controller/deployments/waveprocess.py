@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -12,9 +13,9 @@ from pathlib import Path
 
 from controller.auth.vault import Vault
 from controller.database.engine import Database
-from controller.deployments.cleaning import Cleaner, secrets_of
+from controller.deployments.cleaning import cleaner_of
 from controller.deployments.models import HostResult, Wave
-from controller.deployments.processes import end_marked, mark
+from controller.deployments.processes import SURE, end_marked, mark
 from controller.deployments.rundir import RunDir
 from controller.deployments.waves import Left
 from controller.settings import Settings
@@ -30,6 +31,8 @@ class RunProcesses:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._ready: subprocess.Popen[bytes] | None = None
+        self._running: list[WaveProcess] = []
+        self._sure = math.inf
         self._lock = threading.Lock()
 
     def prepare(self) -> None:
@@ -44,7 +47,18 @@ class RunProcesses:
             process, self._ready = self._ready, None
         if process is None or process.poll() is not None:
             process = _spawn()
-        return WaveProcess(process, self._settings, wave_id)
+        with self._lock:
+            started = WaveProcess(process, self._settings, wave_id, self._sure)
+            self._running.append(started)
+        return started
+
+    def assure(self, sure: float) -> None:
+        """Tell the runs the moment (`time.monotonic`) for which the lease was proven last; never waits."""
+        with self._lock:
+            self._sure = sure
+            self._running = [process for process in self._running if process.listens]
+            for process in self._running:
+                process.assure(sure)
 
     def close(self) -> None:
         """End the process that was kept ready."""
@@ -58,6 +72,7 @@ def _spawn() -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "controller.deployments.run"],
         stdin=subprocess.PIPE,
+        bufsize=0,
         stdout=subprocess.DEVNULL,
         cwd=_PACKAGES,
         env=_environment(),
@@ -72,20 +87,33 @@ class WaveProcess:
         pid: of the process.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], settings: Settings, wave_id: int) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], settings: Settings, wave_id: int, sure: float
+    ) -> None:
         self._mark = mark(wave_id, settings.database)
         self._process = process
+        assert process.stdin is not None
+        self._pipe = process.stdin
         self.pid = process.pid
-        job = {"wave": wave_id, "settings": settings.model_dump(mode="json")}
-        self.say(json.dumps(job).encode() + b"\n")
+        job = {"wave": wave_id, "settings": settings.model_dump(mode="json"), "sure": sure}
+        self.say(json.dumps(job).encode())
+        # Whoever tells it later must not wait for a process that is stopped.
+        if self.listens:
+            os.set_blocking(self._pipe.fileno(), False)
 
     def say(self, line: bytes) -> None:
-        """Tell the process something; one that has ended already does not mind."""
-        pipe = self._process.stdin
-        assert pipe is not None
+        """Tell the process a line; one that has ended already does not mind."""
         with contextlib.suppress(BrokenPipeError, ValueError):
-            pipe.write(line)
-            pipe.flush()
+            self._pipe.write(line + b"\n")
+
+    def assure(self, sure: float) -> None:
+        """Tell the process how long it may go on; see `RunProcesses.assure`."""
+        self.say(b"%s %r" % (SURE, sure))
+
+    @property
+    def listens(self) -> bool:
+        """Whether it can still be told something."""
+        return not self._pipe.closed
 
     def wait(self, seconds: float) -> int | None:
         """Its exit status, negative for a signal; None if it does not end in this time."""
@@ -112,10 +140,8 @@ class WaveProcess:
         threading.Thread(target=self._process.wait, name="reap", daemon=True).start()
 
     def _close_pipe(self) -> None:
-        pipe = self._process.stdin
-        assert pipe is not None
         with contextlib.suppress(BrokenPipeError):
-            pipe.close()
+            self._pipe.close()
 
 
 def what_is_left(settings: Settings, database: Database, vault: Vault, wave_id: int) -> Left:
@@ -127,7 +153,7 @@ def what_is_left(settings: Settings, database: Database, vault: Vault, wave_id: 
             .with_only_columns(HostResult.host)
             .where(HostResult.deployment_id == wave.deployment_id, HostResult.wave == wave.number)
         ).all()
-        cleaner = Cleaner(secrets_of(session, vault, hosts))
+        cleaner = cleaner_of(session, vault, hosts)
     folder = RunDir(mark(wave_id, settings.database), settings.data_dir / "runs")
     return Left(folder, cleaner)
 

@@ -81,7 +81,9 @@ def close_wave(
         else:
             assert left is not None
             result = left.cleaner.data(entry.result)
-            outcomes[entry.host] = outcome_of(entry.host, result, undecided[entry.host])
+            # What a look was held against is not known for sure: plans move on while it is queued.
+            plan = "" if deployment.check else undecided[entry.host]
+            outcomes[entry.host] = outcome_of(entry.host, result, plan)
     unknown = left is not None and not journal
     for name in undecided:
         if name in outcomes:

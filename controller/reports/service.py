@@ -19,7 +19,7 @@ from controller.auth.vault import Vault
 from controller.catalog.models import ReleaseRow
 from controller.database.base import now
 from controller.deployments import service as deployments
-from controller.deployments.cleaning import Cleaner, secrets_of
+from controller.deployments.cleaning import cleaner_of
 from controller.deployments.models import Deployment, HostResult, Status, Wave
 from controller.deployments.results import Delivered, HostOutcome, outcome_of, record_results
 from controller.deployments.schemas import DeploymentRequest
@@ -99,7 +99,7 @@ def _ids(session: Session, by: Principal, names: Sequence[str]) -> dict[str, int
 def _outcomes(
     session: Session, vault: Vault, report: Report, ids: dict[str, int]
 ) -> list[HostOutcome]:
-    cleaner = Cleaner(secrets_of(session, vault, ids))
+    cleaner = cleaner_of(session, vault, ids)
     wanted = plans.digests(session, vault, sorted(ids.values()))
     outcomes = []
     for host in report.hosts:

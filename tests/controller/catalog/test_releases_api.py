@@ -13,7 +13,7 @@ from sqlalchemy import delete, select
 
 from controller.app import open_context
 from controller.auth.models import Scope
-from controller.catalog import bundles, releases
+from controller.catalog import bundles, releases, sources
 from controller.catalog.deps import publisher_of
 from controller.catalog.models import ReleaseBundle, ReleaseRow
 from controller.catalog.publish import Catalog
@@ -99,6 +99,24 @@ def test_what_a_binding_names_must_be_in_the_release(api: Api, make_source: Make
     api.send("POST", "bindings", 201, json={"hostgroup": "all", "plugin": "sys/ntp"})
     source.git("mv", "sys/ntp", "sys/time")
     source.commit()
+    problem = api.send("POST", "releases", 422, json={})
+    assert "hostgroup all" in problem["detail"] and "'sys/ntp'" in problem["detail"]
+    assert len(line(api.context)) == 1
+
+
+def test_a_binding_made_while_sources_are_fetched_counts_too(
+    api: Api, make_source: MakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_source()
+    publish(api, source)
+    source.git("mv", "sys/ntp", "sys/time")
+    source.commit()
+
+    def slow(*args: Any, **options: Any) -> Any:
+        api.send("POST", "bindings", 201, json={"hostgroup": "all", "plugin": "sys/ntp"})
+        return sources.fetch(*args, **options)
+
+    monkeypatch.setattr("controller.catalog.publish.fetch", slow)
     problem = api.send("POST", "releases", 422, json={})
     assert "hostgroup all" in problem["detail"] and "'sys/ntp'" in problem["detail"]
     assert len(line(api.context)) == 1
@@ -216,6 +234,46 @@ def test_a_starting_controller_adopts_too(context: Context, make_source: MakeSou
     commit = crashed(context, make_source())
     publisher_of(context).sync_at_start()
     assert rows(context) == [(1, commit)]
+
+
+def test_of_adopted_releases_the_newest_is_linted_and_the_others_when_asked_for(
+    api: Api, make_source: MakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_source()
+    source.write("sys/ntp/90000_slow.sh")
+    for number in range(3):
+        source.write(f"sys/ntp/60_{number}.sh")
+        source.commit()
+        crashed(api.context, source)
+    linted: list[str] = []
+    lint = Catalog.problems
+
+    def noted(self: Catalog, tree: str) -> Any:
+        linted.append(tree)
+        return lint(self, tree)
+
+    monkeypatch.setattr(Catalog, "problems", noted)
+    publisher_of(api.context).sync()
+    assert linted == [api.get("releases")["items"][0]["tree"]]
+    for number in (1, 3):
+        found = api.get(f"releases/{number}")["problems"]
+        assert [problem["path"] for problem in found] == ["sys/ntp/90000_slow.sh"]
+
+
+def test_reports_of_the_lint_are_kept_for_the_trees_seen_last(
+    catalog: Catalog, make_source: MakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controller.catalog.publish._MOST_REPORTS", 2)
+    source = make_source()
+    folder = catalog.folder / "lint"
+    folder.mkdir(parents=True)
+    (folder / f"{'1' * 40}-older.report.json").write_text("{}")
+    trees = []
+    for number in range(3):
+        source.write(f"sys/ntp/60_{number}.sh")
+        source.commit()
+        trees.append(catalog.publish([as_source(source)]).tree)
+    assert {file.name[:40] for file in folder.iterdir()} == set(trees[1:])
 
 
 def another(context: Context, folder: Path) -> Context:

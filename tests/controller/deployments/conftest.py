@@ -37,7 +37,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(
     tmp_path: Path, database_url: str, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Settings:
-    monkeypatch.setenv("PLUGFLEET_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("PLUGFLEET_CONFIG", os.devnull)
     return Settings(
         data_dir=tmp_path / "data",
         database_url=database_url,

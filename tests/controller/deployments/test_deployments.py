@@ -88,6 +88,24 @@ def test_check_tells_what_would_change_and_changes_no_host(api: Api, fleet: Flee
 
 
 @sqlite_only
+def test_a_check_run_finds_drift_and_the_next_deployment_repairs_it(api: Api, fleet: Fleet) -> None:
+    fleet.publish()
+    fleet.host("a", result={"changed": True, "msg": "would update (edited sys/ntp)"})
+    fleet.host("b")
+    fleet.converge()
+    nightly = {"all": True, "check": True}
+    assert ended(api, api.send("POST", "deployments", 202, json=nightly)["id"])["hosts"] == {
+        "changed": 1,
+        "ok": 1,
+    }
+    assert (fleet.row("a").state, fleet.row("b").state) == ("drifted", "converged")
+    assert "would update (edited sys/ntp)" in fleet.row("a").last_error
+    view = ended(api, api.send("POST", "deployments", 202, json={})["id"])
+    assert view["hosts"] == {"changed": 1, "current": 1}
+    assert (fleet.row("a").state, fleet.row("a").last_error) == ("converged", "")
+
+
+@sqlite_only
 def test_a_playbook_that_gets_nowhere_fails_every_host_with_its_reason(
     api: Api, fleet: Fleet
 ) -> None:

@@ -171,6 +171,27 @@ def test_no_two_deployments_touch_a_host_at_once(api: Api, fleet: Fleet) -> None
     assert views[look["id"]]["started"] < views[first]["ended"]
 
 
+@sqlite_only
+def test_many_that_wait_for_a_host_do_not_keep_others_from_their_turn(
+    api: Api, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controller.deployments.flow._LOOKED_AT", 2)
+    fleet.publish()
+    fleet.host("busy", seconds=60)
+    fleet.host("free")
+    first = api.send("POST", "deployments", 202, json={"hosts": ["busy"]})["id"]
+    waiting = [
+        api.send("POST", "deployments", 202, json={"hosts": ["busy"], "all": True})["id"]
+        for _ in range(5)
+    ]
+    behind = api.send("POST", "deployments", 202, json={"hosts": ["free"]})["id"]
+    assert ended(api, behind)["status"] == "succeeded"
+    assert api.get(f"deployments/{first}")["status"] == "running"
+    for deployment in [*waiting, first]:
+        api.send("POST", f"deployments/{deployment}/cancel", 202)
+    ended(api, first)
+
+
 def test_a_fault_of_the_controller_ends_the_deployment_too(
     api: Api, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,10 +15,10 @@ import httpx2
 import pytest
 from sqlalchemy import func, select
 
-from controller.auth.models import Scope
+from controller.auth.models import Scope, Token
 from controller.database.base import now
 from controller.database.engine import Database
-from controller.deployments import events
+from controller.deployments import events, stream
 from controller.deployments.cleaning import Cleaner
 from controller.deployments.events import Event
 from controller.deployments.journal import JournalReader
@@ -156,6 +156,29 @@ def test_a_reader_ahead_of_every_event_takes_none_from_the_others(api: Api) -> N
         read = reader.result(20)
         ahead.result(20)
     assert [e["data"]["number"] for e in read if e.get("kind") == "line"] == [0, 1, 2]
+
+
+def test_a_stream_ends_soon_after_its_token_and_no_other_does(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "_TOKENS_EVERY", 0.1)
+    deployment = _running(api.context)
+    revoked, expired = (api.token_of(Scope.VIEWER) for _ in range(2))
+    with ThreadPoolExecutor(3) as pool:
+        stays, *leave = [
+            pool.submit(_read, api.connect(token), deployment)
+            for token in (api.token, revoked, expired)
+        ]
+        with pytest.raises(TimeoutError):
+            leave[0].result(0.5)
+        with api.context.database.write() as session:
+            rows = session.scalars(select(Token).where(Token.name != "admin").order_by(Token.id))
+            first, second = rows.all()
+            first.revoked, second.expires = now(), now()
+        assert [reader.result(3) for reader in leave] == [[], []]
+        assert not stays.done()
+        _end(api.context, deployment)
+        assert stays.result(10)[-1]["status"] == "succeeded"
 
 
 def test_events_wait_in_memory_while_the_database_is_away(

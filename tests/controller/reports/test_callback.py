@@ -10,9 +10,12 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from tests.controller.server import Api
@@ -176,4 +179,62 @@ def test_a_report_that_fails_is_a_warning(fleet: Api, shell: Shell) -> None:
     shell.environment["PLUGFLEET_TOKEN"] = look_only["token"]
     told = shell.play()
     assert "was not told of this run: it answered 403" in told
+    assert "What came of 3 hosts (db1, web1, web2) is not on its record" in told
+    assert "`plugfleet host list`" in told
     assert reported(fleet) == []
+
+
+class Front(BaseHTTPRequestHandler):
+    """A proxy before a controller; what it does with each report stands in `server.plan`."""
+
+    def do_GET(self) -> None:
+        self._pass_on()
+
+    def do_POST(self) -> None:
+        plan: list[str] = self.server.plan  # type: ignore[attr-defined]  # the test's own
+        todo = plan.pop(0) if plan else "pass"
+        if todo.isdigit():
+            self.send_response(int(todo))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        elif todo == "lose":
+            self._pass_on(answer=False)
+        else:
+            self._pass_on()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing on the test's terminal."""
+
+    def _pass_on(self, *, answer: bool = True) -> None:
+        controller: str = self.server.controller  # type: ignore[attr-defined]  # the test's own
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        kept = {"Authorization", "Content-Type", "Idempotency-Key"}
+        headers = {name: value for name, value in self.headers.items() if name in kept}
+        got = httpx2.request(self.command, controller + self.path, content=body, headers=headers)
+        if not answer:
+            self.close_connection = True
+            return
+        self.send_response(got.status_code)
+        self.send_header("Content-Length", str(len(got.content)))
+        self.end_headers()
+        self.wfile.write(got.content)
+
+
+def test_a_report_is_sent_again_until_it_arrives_and_recorded_once(
+    fleet: Api, shell: Shell
+) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Front)
+    server.controller = fleet.url  # type: ignore[attr-defined]  # for the handler
+    server.plan = ["503", "lose"]  # type: ignore[attr-defined]  # for the handler
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        shell.environment["PLUGFLEET_URL"] = f"http://127.0.0.1:{server.server_port}"
+        told = shell.play()
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    [deployment] = reported(fleet)
+    assert f"recorded as deployment {deployment['id']}" in told
+    assert server.plan == []  # type: ignore[attr-defined]  # every fault was met

@@ -125,3 +125,10 @@ def test_shell_and_controller_take_each_others_work_as_done(node: Node) -> None:
     assert "2" in (node.folder / "two/agent/plugin/sys/disk/60_disk.sh").read_text()
     # Two runs from the shell and two of the controller's own, which it does not hear of twice.
     assert len(node.api.get("deployments")["items"]) == 4
+
+    (node.folder / "two/agent/plugin/sys/disk/60_disk.sh").write_text("#!/bin/sh\necho []\n")
+    node.play("--check")
+    assert node.states() == {"one": "converged", "two": "drifted"}
+    assert "edited sys/disk/60_disk.sh" in node.api.get("hosts/two")["last_error"]
+    assert node.deploy()["hosts"] == {"changed": 1, "current": 1}
+    assert node.states()["two"] == "converged"

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from controller.auth.models import Scope
+from controller.database.base import now
 from tests.controller.server import Api
 
 
@@ -70,9 +71,62 @@ def test_a_plan_that_changed_meanwhile_is_not_converged(fleet: Api) -> None:
     assert states(fleet)["web1"] == "pending"
 
 
-def test_a_check_says_nothing_of_the_hosts_states(fleet: Api) -> None:
-    send(fleet, 201, entry(fleet, "web1", "changed"), check=True)
-    assert states(fleet)["web1"] == "pending"
+def test_a_check_says_nothing_of_a_host_that_has_yet_to_get_its_plan(fleet: Api) -> None:
+    send(fleet, 201, entry(fleet, "web1", "changed"), entry(fleet, "web2", "ok"), check=True)
+    assert (states(fleet)["web1"], states(fleet)["web2"]) == ("pending", "pending")
+
+
+def test_a_check_that_finds_what_nobody_deployed_says_that_the_host_has_drifted(fleet: Api) -> None:
+    send(fleet, 201, entry(fleet, "web1", "ok"), entry(fleet, "web2", "ok"))
+    before = fleet.get("hosts/web1")["state_since"]
+    edited = "would update (changed on the host: edited sys/ntp/600_ntp.py)"
+    found = entry(fleet, "web1", "changed", message=edited)
+    send(fleet, 201, found, entry(fleet, "web2", "ok"), check=True)
+    assert states(fleet) == {"web1": "drifted", "web2": "converged", "db1": "pending"}
+    host = fleet.get("hosts/web1")
+    assert host["last_error"] == f"deployment 2: differs from its plan: {edited}"
+    assert host["state_since"] > before
+    assert fleet.get("inventory")["pf_drifted"]["hosts"] == ["web1"]
+    chosen = fleet.send("POST", "deployments", 202, json={})
+    assert chosen["hosts"] == {"waiting": 2, "current": 1}, "it is not taken for right"
+    since = host["state_since"]
+    fleet.send("POST", f"deployments/{chosen['id']}/cancel", 202)
+    send(fleet, 201, found, check=True)
+    assert fleet.get("hosts/web1")["state_since"] == since, "it has been so all the time"
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_drifted_host_is_converged_again_when_it_is_right(fleet: Api, check: bool) -> None:
+    send(fleet, 201, entry(fleet, "web1", "ok"))
+    send(fleet, 201, entry(fleet, "web1", "changed", message="would update"), check=True)
+    send(fleet, 201, entry(fleet, "web1", "ok"), check=check)
+    host = fleet.get("hosts/web1")
+    assert (host["state"], host["last_error"]) == ("converged", "")
+
+
+def test_a_drifted_host_with_a_new_plan_stays_so_until_it_gets_that(fleet: Api) -> None:
+    send(fleet, 201, entry(fleet, "web1", "ok"))
+    send(fleet, 201, entry(fleet, "web1", "changed", message="would update"), check=True)
+    fleet.send("PATCH", "hosts/web1", 200, json={"variables": {"plugin_sync_timeout": 10}})
+    send(fleet, 201, entry(fleet, "web1", "ok"), check=True)
+    assert states(fleet)["web1"] == "drifted"
+    send(fleet, 201, entry(fleet, "web1", "ok"))
+    assert states(fleet)["web1"] == "converged"
+
+
+def test_a_check_that_a_visit_came_into_says_nothing_of_that_host(fleet: Api) -> None:
+    began = now().isoformat()
+    send(fleet, 201, entry(fleet, "web1", "changed"), entry(fleet, "web2", "ok"))
+    found = entry(fleet, "web1", "changed", message="would update")
+    send(fleet, 201, found, check=True, started=began)
+    assert states(fleet)["web1"] == "converged"
+
+
+def test_a_check_with_another_plan_says_nothing(fleet: Api) -> None:
+    send(fleet, 201, entry(fleet, "web1", "ok"))
+    for plan in ("", "1" * 64):
+        send(fleet, 201, {"host": "web1", "status": "changed", "plan": plan}, check=True)
+    assert states(fleet)["web1"] == "converged"
 
 
 def test_hosts_that_are_not_known_are_named_and_left_out(fleet: Api) -> None:

@@ -15,6 +15,18 @@ depends_on = None
 
 def upgrade() -> None:
     op.create_table(
+        "adoption_rules",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("pattern", sa.String(length=253), nullable=False),
+        sa.Column("network", sa.String(length=64), nullable=False),
+        sa.Column("hostgroups", Json, nullable=False),
+        sa.Column("use_address", sa.Boolean(), nullable=False),
+        sa.Column("created", UtcDateTime, nullable=False),
+        sa.Column("updated", UtcDateTime, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_adoption_rules")),
+    )
+    op.create_table(
         "audit_log",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("at", UtcDateTime, nullable=False),
@@ -99,7 +111,7 @@ def upgrade() -> None:
         sa.Column("commit", sa.String(length=40), nullable=False),
         sa.Column("tree", sa.String(length=40), nullable=False),
         sa.Column("sources", Json, nullable=False),
-        sa.Column("problems", Json, nullable=False),
+        sa.Column("problems", JsonOrNull, nullable=True),
         sa.Column("changes", Json, nullable=False),
         sa.Column("rollback_to", sa.Integer(), nullable=True),
         sa.Column("by", sa.String(length=200), nullable=False),
@@ -138,6 +150,43 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tokens")),
         sa.UniqueConstraint("digest", name=op.f("uq_tokens_digest")),
         sa.UniqueConstraint("name", name=op.f("uq_tokens_name")),
+    )
+    op.create_table(
+        "unknown_hosts",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=253), nullable=False),
+        sa.Column("ip", sa.String(length=64), nullable=False),
+        sa.Column("peer", sa.String(length=64), nullable=False),
+        sa.Column("version", sa.String(length=64), nullable=False),
+        sa.Column("head", sa.String(length=128), nullable=False),
+        sa.Column("problem", sa.String(length=500), nullable=False),
+        sa.Column("first_seen", UtcDateTime, nullable=False),
+        sa.Column("last_seen", UtcDateTime, nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_unknown_hosts")),
+        sa.UniqueConstraint("name", name=op.f("uq_unknown_hosts_name")),
+    )
+    with op.batch_alter_table("unknown_hosts", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_unknown_hosts_last_seen"), ["last_seen"], unique=False)
+
+    op.create_table(
+        "agents",
+        sa.Column("host_id", sa.Integer(), nullable=False),
+        sa.Column("version", sa.String(length=64), nullable=False),
+        sa.Column("head", sa.String(length=128), nullable=False),
+        sa.Column("ip", sa.String(length=64), nullable=False),
+        sa.Column("peer", sa.String(length=64), nullable=False),
+        sa.Column("claimed_by", sa.String(length=64), nullable=False),
+        sa.Column("claimed_at", UtcDateTime, nullable=True),
+        sa.Column("listed", sa.String(length=64), nullable=False),
+        sa.Column("delivered", sa.String(length=40), nullable=False),
+        sa.Column("landed", sa.String(length=40), nullable=False),
+        sa.Column("stamp", sa.BigInteger(), nullable=False),
+        sa.Column("config", sa.String(length=64), nullable=False),
+        sa.Column("config_plan", sa.String(length=64), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["host_id"], ["hosts.id"], name=op.f("fk_agents_host_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("host_id", name=op.f("pk_agents")),
     )
     op.create_table(
         "bindings",
@@ -412,6 +461,11 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_bindings_hostgroup_id"))
 
     op.drop_table("bindings")
+    op.drop_table("agents")
+    with op.batch_alter_table("unknown_hosts", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_unknown_hosts_last_seen"))
+
+    op.drop_table("unknown_hosts")
     op.drop_table("tokens")
     op.drop_table("sources")
     op.drop_table("releases")
@@ -429,3 +483,4 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_audit_log_actor_id"))
 
     op.drop_table("audit_log")
+    op.drop_table("adoption_rules")

@@ -1,0 +1,127 @@
+"""Two controllers on one PostgreSQL, of which one loses the network: never do both run one wave."""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, make_url, select
+
+from controller.deployments.models import ControllerRow
+from controller.deployments.processes import mark
+from tests.controller.deployments.conftest import Fleet, eventually, postgresql_only, runs_alive
+from tests.controller.deployments.test_restarts import Start
+from tests.controller.deployments.test_restarts import start as start  # a fixture
+
+pytestmark = postgresql_only
+_LEASE = 4.0
+_MARGIN = 1.0  # seconds to see it and write it, on a machine that is busy
+
+
+class Network:
+    """The way to a server that listens on a Unix socket, which can fall silent: nothing is refused,
+    nothing is ended, nothing arrives.
+
+    Attributes:
+        port: where it is reached, on loopback.
+    """
+
+    def __init__(self, server: str) -> None:
+        self._server = server
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listening.getsockname()[1])
+        self._open = threading.Event()
+        self._open.set()
+        self._over = False
+        self._threads = [threading.Thread(target=self._take)]
+        self._threads[0].start()
+
+    def fall_silent(self) -> None:
+        self._open.clear()
+
+    def come_back(self) -> None:
+        self._open.set()
+
+    def close(self) -> None:
+        self._over = True
+        self._open.set()
+        for thread in self._threads:
+            thread.join(5)
+        self._listening.close()
+
+    def _take(self) -> None:
+        while not self._over:
+            if _ready(self._listening):
+                client = self._listening.accept()[0]
+                thread = threading.Thread(target=self._pass_on, args=(client,))
+                self._threads.append(thread)
+                thread.start()
+
+    def _pass_on(self, client: socket.socket) -> None:
+        self._open.wait()
+        with client, socket.socket(socket.AF_UNIX) as server, contextlib.suppress(OSError):
+            server.connect(self._server)
+            other = {client: server, server: client}
+            while not self._over:
+                for ready in _ready(client, server):
+                    data = ready.recv(65536)
+                    self._open.wait()
+                    if not data:
+                        return
+                    other[ready].sendall(data)
+
+
+def _ready(*sockets: socket.socket) -> list[socket.socket]:
+    """Those that something has come to, or that have ended."""
+    with selectors.DefaultSelector() as selector:
+        for each in sockets:
+            selector.register(each, selectors.EVENT_READ, each)
+        return [key.data for key, _ in selector.select(0.1)]
+
+
+@pytest.fixture
+def network(database_url: str) -> Iterator[Network]:
+    made = Network(f"{make_url(database_url).query['host']}/.s.PGSQL.5432")
+    yield made
+    made.close()
+
+
+def test_a_controller_without_network_ends_its_runs_before_another_takes_over(
+    start: Start, fleet: Fleet, network: Network, database_url: str, tmp_path: Path
+) -> None:
+    direct = make_url(database_url)
+    url = f"{direct.drivername}://{direct.username}@127.0.0.1:{network.port}/{direct.database}"
+    fleet.publish()
+    fleet.host("a", seconds=60)
+    one = start(lease=_LEASE, data_dir=tmp_path / "one", database_url=url)
+    deployment = one.post("deployments", hosts=["a"])["id"]
+    known_by = mark(1, url)
+    eventually(20, lambda: len(runs_alive(known_by)) > 3)
+    two = start(lease=_LEASE, data_dir=tmp_path / "two")
+    run = fleet.run_pid()
+    network.fall_silent()
+    began = time.monotonic()
+    while (view := two.get(f"deployments/{deployment}"))["status"] == "running":
+        assert time.monotonic() - began < _LEASE + _MARGIN
+        time.sleep(0.05)
+    # Looked for after it was taken over: whatever is there still would be run by both.
+    assert set(runs_alive(known_by)) <= {run}
+    assert (view["status"], two.statuses(deployment)) == ("interrupted", {"a": "interrupted"})
+    # What it was about to say when the network went may arrive now, and must change nothing.
+    network.come_back()
+    eventually(20, lambda: not runs_alive(known_by))
+    eventually(20, lambda: _entered(fleet) == 3)
+    assert one.get(f"deployments/{deployment}")["reason"] == view["reason"]
+    assert fleet.row("a").state == "failed"
+
+
+def _entered(fleet: Fleet) -> int | None:
+    """How often a controller has begun to work on the database."""
+    with fleet.database.read() as session:
+        return session.scalar(select(func.count(ControllerRow.id)))
