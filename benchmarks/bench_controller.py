@@ -46,7 +46,7 @@ class Controller:
     def __init__(self, folder: Path) -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PLUGFLEET_")}
         environment |= {
-            "PLUGFLEET_CONFIG": str(folder / "none.toml"),
+            "PLUGFLEET_CONFIG": os.devnull,
             "PLUGFLEET_DATA_DIR": str(folder / "data"),
             "PLUGFLEET_LOG_LEVEL": "warning",
         }

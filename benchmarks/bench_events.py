@@ -141,7 +141,7 @@ def prepare(settings: Settings) -> tuple[str, int, int]:
 def serve(settings: Settings) -> tuple[subprocess.Popen[bytes], str]:
     """Start a controller; returns its process and URL."""
     environment = os.environ | {
-        "PLUGFLEET_CONFIG": str(settings.data_dir / "none.toml"),
+        "PLUGFLEET_CONFIG": os.devnull,
         "PLUGFLEET_DATA_DIR": str(settings.data_dir),
         "PLUGFLEET_DATABASE_URL": settings.database,
         "PLUGFLEET_LOG_LEVEL": "warning",

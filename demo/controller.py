@@ -42,7 +42,7 @@ class DemoController:
         # ansible-playbook is looked for on PATH; what is in this virtual environment goes first.
         environment["PATH"] = f"{PROGRAM.parent}:{environment['PATH']}"
         environment |= {
-            "PLUGFLEET_CONFIG": str(folder / "controller.toml"),
+            "PLUGFLEET_CONFIG": os.devnull,
             "PLUGFLEET_DATA_DIR": str(folder / "data"),
         }
         with self.log.open("wb") as log:

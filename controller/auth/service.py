@@ -5,22 +5,25 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from controller.audit.service import record
 from controller.auth.models import Scope, Token
-from controller.auth.principal import CONTROLLER, Principal
+from controller.auth.principal import CONSOLE, CONTROLLER, Principal
 from controller.database.base import now
 from controller.errors import Conflict, Invalid, NotFound, Unauthorized
 from controller.fleet.models import Hostgroup
+from controller.web.fields import Name
 
 _PREFIX = "pf_"
 _FORM = re.compile(r"^pf_[A-Za-z0-9_-]{43}$")
+_NAME = TypeAdapter(Name)
 _USE_NOTED_EVERY = timedelta(minutes=1)
 
 
@@ -92,6 +95,26 @@ def first_token(session: Session) -> str | None:
     return create(session, CONTROLLER, name="admin", scope=Scope.ADMIN)[1]
 
 
+def rescue_token(session: Session, name: str) -> tuple[Token, str]:
+    """Make an admin token for somebody at the controller's machine who lost every other.
+
+    Args:
+        name: of the token; empty for one with the present moment in it.
+
+    Returns:
+        The row, and the text, which cannot be had again.
+
+    Raises:
+        Conflict: the name is taken.
+        Invalid: the text is no name.
+    """
+    try:
+        name = _NAME.validate_python(name or f"rescue-{now():%Y%m%d-%H%M%S}")
+    except ValidationError as error:
+        raise Invalid(f"{name[:50]!r} is no name of a token: {error.errors()[0]['msg']}") from None
+    return create(session, CONSOLE, name=name, scope=Scope.ADMIN)
+
+
 def find(session: Session, name: str) -> Token:
     """A token by its name.
 
@@ -111,6 +134,9 @@ def revoke(session: Session, by: Principal, name: str) -> Token:
         NotFound: there is none.
         Conflict: it is the last admin token: nobody could make another.
     """
+    # Two that revoke each other's at once would leave none: the second looks when the first is done.
+    admins = select(Token.id).where(Token.scope == Scope.ADMIN.value).order_by(Token.id)
+    session.execute(admins.with_for_update())
     token = find(session, name)
     if token.revoked:
         return token
@@ -138,6 +164,15 @@ def _other_admins(session: Session, token: Token) -> bool:
         other.hostgroups is None and (other.expires is None or other.expires > now())
         for other in others
     )
+
+
+def still_valid(session: Session, token_ids: Collection[int]) -> set[int]:
+    """Those of these tokens that are neither expired nor revoked by now."""
+    rows = session.execute(
+        select(Token.id, Token.expires).where(Token.id.in_(token_ids), Token.revoked.is_(None))
+    )
+    moment = now()
+    return {id for id, expires in rows if expires is None or expires > moment}
 
 
 def check(session: Session, text: str, request_id: str) -> tuple[Principal, bool]:

@@ -52,9 +52,7 @@ def find(session: Session, by: Principal, number: int) -> BindingRow:
     binding = session.scalar(
         select(BindingRow).options(joinedload(BindingRow.hostgroup)).where(BindingRow.id == number)
     )
-    if binding is None or (
-        by.hostgroups is not None and binding.hostgroup.name not in by.hostgroups
-    ):
+    if binding is None or not by.sees_hostgroup(binding.hostgroup.name):
         raise NotFound(f"there is no binding {number}")
     return binding
 
@@ -80,9 +78,8 @@ def create(
         Conflict: it is bound there already.
         Invalid: the hostgroup or the plugin does not exist, or the text is no binding.
     """
-    by.need_hostgroups([hostgroup])
     binding = BindingRow(
-        hostgroup=find_hostgroup(session, hostgroup),
+        hostgroup=find_hostgroup(session, by, hostgroup),
         plugin=normal(plugin, tree, config, secrets),
         config=_stored(config, secrets),
         secrets=vault.seal(secrets),
@@ -193,15 +190,19 @@ def check_all(bound: Mapping[str, list[Any]], tree: Tree) -> None:
         )
 
 
-def find_hostgroup(session: Session, name: str, field: str = "body.hostgroup") -> Hostgroup:
+def find_hostgroup(
+    session: Session, by: Principal, name: str, field: str = "body.hostgroup"
+) -> Hostgroup:
     """A hostgroup that a request's body names.
 
     Raises:
         Invalid: there is none of that name; says which one is close to it.
+        Forbidden: the token is not for it.
     """
+    by.need_hostgroups([name])
     hostgroup = session.scalar(select(Hostgroup).where(Hostgroup.name == name))
     if hostgroup is None:
-        names = session.scalars(select(Hostgroup.name))
+        names = filter(by.sees_hostgroup, session.scalars(select(Hostgroup.name)))
         message = f"there is no hostgroup {name!r}{_did_you_mean(name, names)}"
         raise Invalid(message, fields=[{"field": field, "message": message}])
     return hostgroup

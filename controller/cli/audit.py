@@ -10,7 +10,8 @@ import typer
 
 from controller.cli import output
 from controller.cli.moments import past
-from controller.cli.options import AsJson, open_client
+from controller.cli.options import AsJson
+from controller.cli.showing import show_list
 
 
 def audit(
@@ -26,23 +27,15 @@ def audit(
 ) -> None:
     """Show the audit log, newest first."""
     moment = past(since, "--since") if since else ""
-    with open_client(ctx) as client:
-        rows = list(
-            client.items("audit", limit=limit, kind=kind, name=name, actor=actor, since=moment)
-        )
-    if as_json:
-        output.show_json(rows)
-        return
-    output.show_table(
-        rows,
-        (
-            output.Column("When", "at"),
-            output.Column("Who", "actor"),
-            output.Column("What", "action"),
-            output.Column("Name", "name"),
-            output.Column("Change", lambda row: changed_fields(row["before"], row["after"])),
-        ),
+    columns = (
+        output.Column("When", "at"),
+        output.Column("Who", "actor"),
+        output.Column("What", "action"),
+        output.Column("Name", "name"),
+        output.Column("Change", lambda row: changed_fields(row["before"], row["after"])),
     )
+    asked = {"kind": kind, "name": name, "actor": actor, "since": moment}
+    show_list(ctx, "audit", columns, limit=limit, as_json=as_json, **asked)
 
 
 def changed_fields(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> str:

@@ -11,6 +11,8 @@ from controller.cli import output
 from controller.cli.completion import hostgroup_names
 from controller.cli.options import AsJson, Limit, open_client, patch, read_yaml, secrets
 from controller.cli.preview import Preview, show_preview
+from controller.cli.removal import remove_each
+from controller.cli.showing import make, show_list, show_one
 
 app = typer.Typer(help="Bindings: list, add, change, remove.", no_args_is_help=True)
 
@@ -38,32 +40,22 @@ def list_bindings(
     as_json: AsJson = False,
 ) -> None:
     """List bindings."""
-    with open_client(ctx) as client:
-        rows = list(client.items("bindings", limit=limit, hostgroup=group, plugin=plugin))
-    if as_json:
-        output.show_json(rows)
-        return
-    output.show_table(
-        rows,
-        (
-            output.Column("Id", "id", right=True),
-            output.Column("Hostgroup", "hostgroup"),
-            output.Column("Plugin", "plugin"),
-            output.Column("Configuration", "config"),
-            output.Column("Secret items", "config_secrets"),
-        ),
+    columns = (
+        output.Column("Id", "id", right=True),
+        output.Column("Hostgroup", "hostgroup"),
+        output.Column("Plugin", "plugin"),
+        output.Column("Configuration", "config"),
+        output.Column("Secret items", "config_secrets"),
+    )
+    show_list(
+        ctx, "bindings", columns, limit=limit, as_json=as_json, hostgroup=group, plugin=plugin
     )
 
 
 @app.command()
 def show(ctx: typer.Context, number: Id, as_json: AsJson = False) -> None:
     """Show a binding."""
-    with open_client(ctx) as client:
-        found = client.get(f"bindings/{number}")
-    if as_json:
-        output.show_json(found)
-    else:
-        output.show_fields(found)
+    show_one(ctx, f"bindings/{number}", as_json=as_json)
 
 
 @app.command()
@@ -125,12 +117,7 @@ def change(
     if secret:
         given["config_secrets"] = secrets(secret)
     body = patch(given, {"config_secrets": remove_secret})
-    with open_client(ctx) as client:
-        made = client.send("PATCH", f"bindings/{number}", body=body)
-    if as_json:
-        output.show_json(made)
-    else:
-        output.say(f"Changed binding {number}.")
+    make(ctx, "PATCH", f"bindings/{number}", body, f"Changed binding {number}.", as_json=as_json)
 
 
 @app.command()
@@ -145,9 +132,4 @@ def remove(
         if preview:
             show_preview(client, {"bindings": {"remove": numbers}}, as_json=as_json)
             return
-        for number in numbers:
-            client.send("DELETE", f"bindings/{number}")
-            if not as_json:
-                output.say(f"Removed binding {number}.")
-    if as_json:
-        output.show_json({"removed": numbers})
+        remove_each(client, "binding", "bindings", numbers, as_json=as_json)

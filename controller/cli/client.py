@@ -24,6 +24,20 @@ _PAGE = 500
 _NOT_ALLOWED = (401, 403)
 
 
+def _authorities(connection: Connection) -> ssl.SSLContext | bool:
+    """Whom to believe that it is the controller; True is the machine's authorities.
+
+    Raises:
+        OSError: ca_file cannot be read.
+    """
+    if connection.ca_file:
+        return ssl.create_default_context(cafile=connection.ca_file)
+    if connection.url.startswith("http:"):
+        # Nobody, and nobody is asked: reading all authorities takes longer than most commands.
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return True
+
+
 class ControllerError(CommandError):
     """The controller answered with a problem.
 
@@ -68,9 +82,7 @@ class Client:
                 base_url=connection.url + _API,
                 headers=headers,
                 timeout=httpx2.Timeout(timeout, connect=min(timeout, 10)),
-                verify=ssl.create_default_context(cafile=connection.ca_file)
-                if connection.ca_file
-                else True,
+                verify=_authorities(connection),
             )
         except OSError as error:
             raise CommandError(f"cannot read ca_file {connection.ca_file}: {error}") from None

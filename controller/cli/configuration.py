@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from controller.settings import Settings
+    from controller.web.deps import Context
 
 ConfigFile = Annotated[
     Path | None,
@@ -32,25 +33,27 @@ def use_file(file: Path | None) -> None:
         os.environ["PLUGFLEET_CONFIG"] = str(file.expanduser().absolute())
 
 
-def load(file: Path | None, **given: Any) -> Settings:
+def load(file: Path | None, *, new: bool = False, **given: Any) -> Settings:
     """The settings: what the command line gives, then environment, then file.
+
+    Args:
+        file: the settings file of the command line, or None.
+        new: the file that is named is yet to be made.
 
     Raises:
         CommandError: names the setting, or the file.
     """
     from pydantic import ValidationError
 
-    from controller.settings import Settings, settings_file
+    from controller.settings import Settings, SettingsError, check_settings_file, settings_file
 
-    if file is not None and not file.expanduser().exists():
-        raise CommandError(
-            f"there is no settings file {file}", hint="make one with `plugfleet init`"
-        )
     use_file(file)
-    if settings_file().exists() and not settings_file().is_file():
-        raise CommandError(f"{settings_file()} is no settings file")
     try:
+        if not new:
+            check_settings_file()
         return Settings(**{key: value for key, value in given.items() if value is not None})
+    except SettingsError as error:
+        raise CommandError(error.message, hint=error.hint) from None
     except tomllib.TOMLDecodeError as error:
         raise CommandError(f"{settings_file()} is not TOML: {error}") from None
     except OSError as error:
@@ -65,6 +68,38 @@ def load(file: Path | None, **given: Any) -> Settings:
     except ValueError as error:
         # A variable that should be JSON, or a file that is not UTF-8.
         raise CommandError(f"the controller's settings are wrong: {error}") from None
+
+
+@contextmanager
+def existing(file: Path | None) -> Iterator[Context]:
+    """What a controller has open that was set up before; trouble within is told as `told` does.
+
+    Raises:
+        CommandError: there is none: the settings are probably another one's.
+    """
+    settings = load(file)
+    need_keys(settings)
+    from controller.app import open_context
+
+    with told(settings):
+        context = open_context(settings)
+        try:
+            yield context
+        finally:
+            context.database.close()
+
+
+def need_keys(settings: Settings) -> None:
+    """Refuse to go on where no controller was set up: a new, empty one would be made.
+
+    Raises:
+        CommandError: names the key file that is missing.
+    """
+    if not settings.secret_key and not settings.key_file.exists():
+        raise CommandError(
+            f"there is no key file {settings.key_file}",
+            hint="name the controller's settings with --config, PLUGFLEET_CONFIG or PLUGFLEET_DATA_DIR",
+        )
 
 
 def _setting(entry: Any) -> str:

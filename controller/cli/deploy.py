@@ -17,6 +17,7 @@ from controller.cli.exits import CommandError, Exit
 from controller.cli.follow import board, follow
 from controller.cli.options import AsJson, Limit, open_client
 from controller.cli.release import PUBLISH_TIMEOUT, publish_release, show_published
+from controller.cli.showing import show_list
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -119,12 +120,7 @@ def list_deployments(
     as_json: AsJson = False,
 ) -> None:
     """List deployments, newest first."""
-    with open_client(ctx) as client:
-        rows = list(client.items("deployments", limit=limit, status=status, sort="-id"))
-    if as_json:
-        output.show_json(rows)
-    else:
-        output.show_table(rows, COLUMNS)
+    show_list(ctx, "deployments", COLUMNS, limit=limit, as_json=as_json, status=status, sort="-id")
 
 
 COLUMNS = (

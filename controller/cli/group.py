@@ -9,9 +9,11 @@ import typer
 from controller.cli import output
 from controller.cli.client import segment
 from controller.cli.completion import host_names, hostgroup_names
-from controller.cli.host import SecretOption, VariableOption
+from controller.cli.host import RemoveSecret, RemoveVariable, SecretOption, VariableOption
 from controller.cli.options import AsJson, Limit, open_client, patch, secrets, variables
 from controller.cli.preview import Preview, show_preview
+from controller.cli.removal import remove_each
+from controller.cli.showing import make, show_list, show_one
 
 app = typer.Typer(help="Hostgroups: list, add, change, members.", no_args_is_help=True)
 
@@ -32,31 +34,19 @@ def list_groups(
     as_json: AsJson = False,
 ) -> None:
     """List hostgroups."""
-    with open_client(ctx) as client:
-        rows = list(client.items("hostgroups", limit=limit, q=search))
-    if as_json:
-        output.show_json(rows)
-        return
-    output.show_table(
-        rows,
-        (
-            output.Column("Hostgroup", "name"),
-            output.Column("Hosts", "hosts", right=True),
-            output.Column("Rule", "rule"),
-            output.Column("Description", "description"),
-        ),
+    columns = (
+        output.Column("Hostgroup", "name"),
+        output.Column("Hosts", "hosts", right=True),
+        output.Column("Rule", "rule"),
+        output.Column("Description", "description"),
     )
+    show_list(ctx, "hostgroups", columns, limit=limit, as_json=as_json, q=search)
 
 
 @app.command()
 def show(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
     """Show a hostgroup."""
-    with open_client(ctx) as client:
-        found = client.get(f"hostgroups/{segment(name)}")
-    if as_json:
-        output.show_json(found)
-    else:
-        output.show_fields(found)
+    show_one(ctx, f"hostgroups/{segment(name)}", as_json=as_json)
 
 
 @app.command()
@@ -71,12 +61,7 @@ def add(
 ) -> None:
     """Add a hostgroup."""
     body = _body(description, rule, var, secret) | {"name": name}
-    with open_client(ctx) as client:
-        made = client.send("POST", "hostgroups", body=body)
-    if as_json:
-        output.show_json(made)
-    else:
-        output.say(f"Added hostgroup {name}.")
+    make(ctx, "POST", "hostgroups", body, f"Added hostgroup {name}.", as_json=as_json)
 
 
 @app.command()
@@ -86,13 +71,9 @@ def change(
     description: Description = None,
     rule: Rule = None,
     var: VariableOption = None,
-    remove_var: Annotated[
-        list[str] | None, typer.Option(help="Name of a variable to remove.")
-    ] = None,
+    remove_var: RemoveVariable = None,
     secret: SecretOption = None,
-    remove_secret: Annotated[
-        list[str] | None, typer.Option(help="Name of a secret variable to remove.")
-    ] = None,
+    remove_secret: RemoveSecret = None,
     preview: Preview = False,
     as_json: AsJson = False,
 ) -> None:
@@ -113,38 +94,29 @@ def change(
 @app.command()
 def remove(
     ctx: typer.Context,
-    name: Name,
+    names: Annotated[
+        list[str], typer.Argument(help="Their names.", autocompletion=hostgroup_names)
+    ],
     force: Annotated[
-        bool, typer.Option("--force", help="Its bindings too, if it has any.")
+        bool, typer.Option("--force", help="Their bindings too, if they have any.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove a hostgroup; its hosts stay."""
+    """Remove hostgroups; their hosts stay."""
     with open_client(ctx) as client:
-        client.send("DELETE", f"hostgroups/{segment(name)}", query={"force": force or None})
-    if as_json:
-        output.show_json({"removed": [name]})
-    else:
-        output.say(f"Removed hostgroup {name}.")
+        remove_each(client, "hostgroup", "hostgroups", names, as_json=as_json, force=force or None)
 
 
 @app.command()
 def members(ctx: typer.Context, name: Name, limit: Limit = None, as_json: AsJson = False) -> None:
     """List a hostgroup's hosts, and whether each is a member by name or by rule."""
-    with open_client(ctx) as client:
-        rows = list(client.items(f"hostgroups/{segment(name)}/members", limit=limit))
-    if as_json:
-        output.show_json(rows)
-        return
-    output.show_table(
-        rows,
-        (
-            output.Column("Host", "host"),
-            output.Column("State", "state", state=True),
-            output.Column("By name", "by_name"),
-            output.Column("By rule", "by_rule"),
-        ),
+    columns = (
+        output.Column("Host", "host"),
+        output.Column("State", "state", state=True),
+        output.Column("By name", "by_name"),
+        output.Column("By rule", "by_rule"),
     )
+    show_list(ctx, f"hostgroups/{segment(name)}/members", columns, limit=limit, as_json=as_json)
 
 
 @app.command("add-hosts")

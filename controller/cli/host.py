@@ -21,6 +21,8 @@ from controller.cli.options import (
     secrets,
     variables,
 )
+from controller.cli.removal import remove_each
+from controller.cli.showing import make, show_list, show_one
 
 app = typer.Typer(help="Hosts: list, add, import, change, remove.", no_args_is_help=True)
 app.command("import")(import_hosts)
@@ -61,6 +63,12 @@ SecretOption = Annotated[
         help="Name of a variable whose value is asked for, or read from standard input, and never shown.",
     ),
 ]
+RemoveVariable = Annotated[
+    list[str] | None, typer.Option("--remove-var", help="Name of a variable to remove.")
+]
+RemoveSecret = Annotated[
+    list[str] | None, typer.Option("--remove-secret", help="Name of a secret variable to remove.")
+]
 
 
 @app.command("list")
@@ -84,24 +92,20 @@ def list_hosts(
     as_json: AsJson = False,
 ) -> None:
     """List hosts."""
-    with open_client(ctx) as client:
-        rows = list(
-            client.items(
-                "hosts",
-                limit=limit,
-                q=search,
-                state=state.value if state else "",
-                hostgroup=group,
-                label=list(label or []),
-                agent_kind=agent.value if agent else "",
-                release=release,
-                sort=sort,
-            )
-        )
-    if as_json:
-        output.show_json(rows)
-    else:
-        output.show_table(rows, COLUMNS)
+    show_list(
+        ctx,
+        "hosts",
+        COLUMNS,
+        limit=limit,
+        as_json=as_json,
+        q=search,
+        state=state.value if state else "",
+        hostgroup=group,
+        label=list(label or []),
+        agent_kind=agent.value if agent else "",
+        release=release,
+        sort=sort,
+    )
 
 
 COLUMNS = (
@@ -125,12 +129,7 @@ def _release(row: Mapping[str, Any]) -> str:
 @app.command()
 def show(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
     """Show a host."""
-    with open_client(ctx) as client:
-        host = client.get(f"hosts/{segment(name)}")
-    if as_json:
-        output.show_json(host)
-    else:
-        output.show_fields(host)
+    show_one(ctx, f"hosts/{segment(name)}", as_json=as_json)
 
 
 @app.command()
@@ -185,12 +184,7 @@ def add(
     body = _body(address, agent, label, var, secret) | {"name": name}
     if group:
         body["hostgroups"] = group
-    with open_client(ctx) as client:
-        host = client.send("POST", "hosts", body=body)
-    if as_json:
-        output.show_json(host)
-    else:
-        output.say(f"Added host {name}.")
+    make(ctx, "POST", "hosts", body, f"Added host {name}.", as_json=as_json)
 
 
 @app.command()
@@ -204,39 +198,23 @@ def change(
         list[str] | None, typer.Option(help="Name of a label to remove.")
     ] = None,
     var: VariableOption = None,
-    remove_var: Annotated[
-        list[str] | None, typer.Option(help="Name of a variable to remove.")
-    ] = None,
+    remove_var: RemoveVariable = None,
     secret: SecretOption = None,
-    remove_secret: Annotated[
-        list[str] | None, typer.Option(help="Name of a secret variable to remove.")
-    ] = None,
+    remove_secret: RemoveSecret = None,
     as_json: AsJson = False,
 ) -> None:
     """Change some of a host's fields; the others stay."""
     given = _body(address, agent, label, var, secret)
     removed = {"labels": remove_label, "variables": remove_var, "secrets": remove_secret}
     body = patch(given, removed)
-    with open_client(ctx) as client:
-        host = client.send("PATCH", f"hosts/{segment(name)}", body=body)
-    if as_json:
-        output.show_json(host)
-    else:
-        output.say(f"Changed host {name}.")
+    make(ctx, "PATCH", f"hosts/{segment(name)}", body, f"Changed host {name}.", as_json=as_json)
 
 
 @app.command()
 def remove(ctx: typer.Context, names: Names, as_json: AsJson = False) -> None:
     """Remove hosts from the fleet; nothing is changed on them."""
-    removed = []
     with open_client(ctx) as client:
-        for name in names:
-            client.send("DELETE", f"hosts/{segment(name)}")
-            removed.append(name)
-            if not as_json:
-                output.say(f"Removed host {name}.")
-    if as_json:
-        output.show_json({"removed": removed})
+        remove_each(client, "host", "hosts", names, as_json=as_json)
 
 
 def _body(

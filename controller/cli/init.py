@@ -64,7 +64,7 @@ def init(
             hint="start the controller with `plugfleet serve`, or name another file with --config",
         )
     settings = configuration.load(
-        None, data_dir=data_dir, database_url=database_url, public_url=public_url
+        None, new=True, data_dir=data_dir, database_url=database_url, public_url=public_url
     )
     if settings.key_file.exists() or (settings.data_dir / "plugfleet.db").exists():
         raise CommandError(
@@ -122,12 +122,8 @@ def _add_key(config: Path | None, *, as_json: bool) -> None:
     if settings.secret_key:
         key = vault.new_key()
         done = f"Put this key first in PLUGFLEET_SECRET_KEY, with a comma after it:\n\n    {key}\n"
-    elif not settings.key_file.exists():
-        raise CommandError(
-            f"there is no key file {settings.key_file} that a new key could be put into",
-            hint="name the controller's settings with --config, PLUGFLEET_CONFIG or PLUGFLEET_DATA_DIR",
-        )
     else:
+        configuration.need_keys(settings)
         with configuration.told(settings):
             count = add_key(settings.key_file)
         done = f"{settings.key_file} holds {count} keys now, the new one first."
@@ -135,7 +131,8 @@ def _add_key(config: Path | None, *, as_json: bool) -> None:
         output.show_json({"key_file": None if key else str(settings.key_file), "key": key})
         return
     output.say(done)
-    output.say("Restart every controller, then run `plugfleet secrets rotate`.")
+    first = "Restart every controller" if key else "Controllers that read this file have it already"
+    output.say(f"{first}. Then run `plugfleet secrets rotate`.")
 
 
 def _write(file: Path, values: Mapping[str, str]) -> None:

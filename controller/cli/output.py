@@ -145,9 +145,9 @@ def note(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def complain(error: CommandError) -> None:
-    """Say why a command ends, and what to do about it."""
-    typer.echo(f"plugfleet: {error.message}", err=True)
+def complain(error: CommandError, what: str = "") -> None:
+    """Say why a command ends, or a part of it (`what`) was not done, and what to do about it."""
+    typer.echo(f"plugfleet: {what}{error.message}", err=True)
     for line in error.details:
         typer.echo(f"  {line}", err=True)
     if error.hint:

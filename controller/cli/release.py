@@ -10,6 +10,7 @@ from controller.cli import output
 from controller.cli.client import Client
 from controller.cli.lint import show_problems
 from controller.cli.options import AsJson, Limit, open_client
+from controller.cli.showing import show_list
 
 app = typer.Typer(help="Releases: list, show, publish.", no_args_is_help=True)
 
@@ -20,21 +21,14 @@ _MOST_CHANGES = 40
 @app.command("list")
 def list_releases(ctx: typer.Context, limit: Limit = None, as_json: AsJson = False) -> None:
     """List releases, newest first."""
-    with open_client(ctx) as client:
-        rows = list(client.items("releases", limit=limit))
-    if as_json:
-        output.show_json(rows)
-        return
-    output.show_table(
-        rows,
-        (
-            output.Column("Release", "number", right=True),
-            output.Column("Commit", lambda row: row["commit"][:12]),
-            output.Column("When", "created"),
-            output.Column("Who", "by"),
-            output.Column("Tree of", "rollback_to", right=True),
-        ),
+    columns = (
+        output.Column("Release", "number", right=True),
+        output.Column("Commit", lambda row: row["commit"][:12]),
+        output.Column("When", "created"),
+        output.Column("Who", "by"),
+        output.Column("Tree of", "rollback_to", right=True),
     )
+    show_list(ctx, "releases", columns, limit=limit, as_json=as_json)
 
 
 @app.command()

@@ -24,7 +24,8 @@ def rotate(
 ) -> None:
     """Encrypt every secret anew with the newest key. Works on the database itself.
 
-    Before: `plugfleet init --new-key`, then restart every controller, so that each knows the new key.
+    Before: `plugfleet init --new-key`. Controllers take a changed key file while they run; those with
+    a file of their own need the new key in it first, those with PLUGFLEET_SECRET_KEY a restart.
     """
     settings = configuration.load(config)
     if drop_old and settings.secret_key:
@@ -32,26 +33,16 @@ def rotate(
             "--drop-old cannot change PLUGFLEET_SECRET_KEY",
             hint="rotate without it, then take the older keys out of the variable yourself",
         )
-    if not settings.secret_key and not settings.key_file.exists():
-        raise CommandError(
-            f"there is no key file {settings.key_file}",
-            hint="name the controller's settings with --config, PLUGFLEET_CONFIG or PLUGFLEET_DATA_DIR",
-        )
-    from controller.app import open_context
-    from controller.auth.principal import CONTROLLER
-    from controller.operations.keys import drop_old_keys, reseal
+    with configuration.existing(config) as context:
+        from controller.auth.principal import CONSOLE
+        from controller.operations.keys import drop_old_keys, reseal
 
-    with configuration.told(settings):
-        context = open_context(settings)
-        try:
-            with context.database.write() as session:
-                counts = reseal(session, CONTROLLER, context.vault)
-            dropped = 0
-            if drop_old:
-                with context.database.read() as session:
-                    dropped = drop_old_keys(session, settings.key_file)
-        finally:
-            context.database.close()
+        with context.database.write() as session:
+            counts = reseal(session, CONSOLE, context.vault)
+        dropped = 0
+        if drop_old:
+            with context.database.read() as session:
+                dropped = drop_old_keys(session, settings.key_file)
     if as_json:
         output.show_json({"sealed": counts, "dropped_keys": dropped})
         return

@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,9 +20,12 @@ from controller.cli.configuration import ConfigFile
 from controller.cli.exits import CommandError, Exit
 
 if TYPE_CHECKING:
+    from controller.agents.flow import Agents
+    from controller.settings import Settings
     from controller.web.deps import Context
 
 _GRACE = 10  # seconds that requests under way are given when it is told to end
+_LOOK_AGAIN = 2.0  # seconds between two tries to reach a database that is away at the start
 
 
 def serve(
@@ -42,20 +46,47 @@ def serve(
     to standard error.
     """
     settings = configuration.load(config, host=host, port=port)
-    from controller.app import open_context
+    from controller.agents.flow import begin
     from controller.operations import logs
 
     logs.configure(settings.log_format, settings.log_level)
     with configuration.told(settings):
-        context = open_context(settings)
+        agents = begin(settings)
+        context = _open(settings, agents)
     try:
         with _listen(settings.host, settings.port) as listener:
-            _run(context, listener, as_json=as_json)
+            _run(context, listener, agents, as_json=as_json)
     finally:
         context.database.close()
 
 
-def _run(context: Context, listener: socket.socket, *, as_json: bool) -> None:
+def _open(settings: Settings, agents: Agents | None) -> Context:
+    """Open what a controller works with.
+
+    Where agents can be told what they were told before, a database that is away is waited for: they
+    need an answer, and a process that ended would give none.
+    """
+    import structlog
+    from sqlalchemy.exc import OperationalError
+
+    from controller.app import open_context
+    from controller.errors import Unavailable
+
+    while True:
+        try:
+            return open_context(settings)
+        except (OperationalError, Unavailable) as error:
+            if agents is None or not agents.kept:
+                raise
+            reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+            log = structlog.get_logger(__name__)
+            log.warning("waiting for the database; agents get their last lists", reason=reason)
+            time.sleep(_LOOK_AGAIN)
+
+
+def _run(
+    context: Context, listener: socket.socket, agents: Agents | None, *, as_json: bool
+) -> None:
     """Answer requests until a signal comes.
 
     Raises:
@@ -67,6 +98,7 @@ def _run(context: Context, listener: socket.socket, *, as_json: bool) -> None:
     from controller.errors import PlugfleetError
 
     app = create_app(context)
+    app.state.agents = agents
     inner = app.router.lifespan_context
     refused: list[PlugfleetError] = []
 

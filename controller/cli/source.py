@@ -12,6 +12,8 @@ from controller.cli.completion import source_names
 from controller.cli.exits import Exit
 from controller.cli.lint import show_problems
 from controller.cli.options import AsJson, Limit, open_client, patch, secrets
+from controller.cli.removal import remove_each
+from controller.cli.showing import make, show_list, show_one
 
 app = typer.Typer(help="Sources: list, add, change, lint.", no_args_is_help=True)
 
@@ -32,32 +34,20 @@ Username = Annotated[
 @app.command("list")
 def list_sources(ctx: typer.Context, limit: Limit = None, as_json: AsJson = False) -> None:
     """List sources."""
-    with open_client(ctx) as client:
-        rows = list(client.items("sources", limit=limit))
-    if as_json:
-        output.show_json(rows)
-        return
-    output.show_table(
-        rows,
-        (
-            output.Column("Source", "name"),
-            output.Column("Mounted at", lambda row: row["path"] or "(root)"),
-            output.Column("URL", "url"),
-            output.Column("Ref", "ref"),
-            output.Column("Folder", "subdir"),
-        ),
+    columns = (
+        output.Column("Source", "name"),
+        output.Column("Mounted at", lambda row: row["path"] or "(root)"),
+        output.Column("URL", "url"),
+        output.Column("Ref", "ref"),
+        output.Column("Folder", "subdir"),
     )
+    show_list(ctx, "sources", columns, limit=limit, as_json=as_json)
 
 
 @app.command()
 def show(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
     """Show a source."""
-    with open_client(ctx) as client:
-        found = client.get(f"sources/{segment(name)}")
-    if as_json:
-        output.show_json(found)
-    else:
-        output.show_fields(found)
+    show_one(ctx, f"sources/{segment(name)}", as_json=as_json)
 
 
 @app.command()
@@ -73,12 +63,14 @@ def add(
 ) -> None:
     """Add a source."""
     body = _body(url, path, ref, subdir, username) | {"name": name}
-    with open_client(ctx) as client:
-        made = client.send("POST", "sources", body=body)
-    if as_json:
-        output.show_json(made)
-    else:
-        output.say(f"Added source {name}. `plugfleet source lint {name}` looks at it.")
+    make(
+        ctx,
+        "POST",
+        "sources",
+        body,
+        f"Added source {name}. `plugfleet source lint {name}` looks at it.",
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -98,23 +90,18 @@ def change(
     """Change some of a source's fields; the others stay."""
     given = _body(url, path, ref, subdir, username)
     body = patch(given | ({"credentials": None} if no_credentials else {}), {})
-    with open_client(ctx) as client:
-        made = client.send("PATCH", f"sources/{segment(name)}", body=body)
-    if as_json:
-        output.show_json(made)
-    else:
-        output.say(f"Changed source {name}.")
+    make(ctx, "PATCH", f"sources/{segment(name)}", body, f"Changed source {name}.", as_json=as_json)
 
 
 @app.command()
-def remove(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
-    """Remove a source; the next release is made without it."""
+def remove(
+    ctx: typer.Context,
+    names: Annotated[list[str], typer.Argument(help="Their names.", autocompletion=source_names)],
+    as_json: AsJson = False,
+) -> None:
+    """Remove sources; the next release is made without them."""
     with open_client(ctx) as client:
-        client.send("DELETE", f"sources/{segment(name)}")
-    if as_json:
-        output.show_json({"removed": [name]})
-    else:
-        output.say(f"Removed source {name}.")
+        remove_each(client, "source", "sources", names, as_json=as_json)
 
 
 @app.command()

@@ -30,12 +30,14 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 
 def _running(client: Client, counts: dict[str, int]) -> list[Any]:
-    """The newest deployments that have not ended."""
-    rows: list[Any] = []
-    for state, number in counts.items():
-        if number:
-            rows += client.items("deployments", limit=_SHOWN, status=state)
-    return rows
+    """The newest deployments of the states that are counted: those that have not ended."""
+    rows: dict[int, Any] = {}
+    # All of them, in the order in which a deployment goes through them: what moves on meanwhile is
+    # found in its next state.
+    for state in counts:
+        for row in client.items("deployments", limit=_SHOWN, status=state):
+            rows[row["id"]] = row
+    return list(rows.values())
 
 
 def _show(found: dict[str, Any]) -> None:

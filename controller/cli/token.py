@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
-from controller.cli import output
+from controller.cli import configuration, output
 from controller.cli.client import segment
 from controller.cli.completion import hostgroup_names
+from controller.cli.configuration import ConfigFile
 from controller.cli.moments import future
 from controller.cli.options import AsJson, Limit, open_client
+from controller.cli.showing import show_list, show_one
 
-app = typer.Typer(help="Tokens: make, list, revoke.", no_args_is_help=True)
+app = typer.Typer(help="Tokens: make, list, revoke, rescue.", no_args_is_help=True)
 
 
 class TokenScope(enum.StrEnum):
@@ -39,23 +41,13 @@ _COLUMNS = (
 @app.command("list")
 def list_tokens(ctx: typer.Context, limit: Limit = None, as_json: AsJson = False) -> None:
     """List tokens; their texts are never shown again."""
-    with open_client(ctx) as client:
-        rows = list(client.items("tokens", limit=limit))
-    if as_json:
-        output.show_json(rows)
-    else:
-        output.show_table(rows, _COLUMNS)
+    show_list(ctx, "tokens", _COLUMNS, limit=limit, as_json=as_json)
 
 
 @app.command()
 def current(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Show the token that this command line uses."""
-    with open_client(ctx) as client:
-        token = client.get("tokens/current")
-    if as_json:
-        output.show_json(token)
-    else:
-        output.show_fields(token)
+    show_one(ctx, "tokens/current", as_json=as_json)
 
 
 @app.command()
@@ -93,6 +85,31 @@ def create(
         return
     output.note(f"Token {name!r}, scope {made['scope']}. Keep it: it is shown this once.")
     output.say(made["token"])
+
+
+@app.command()
+def rescue(
+    name: Annotated[
+        str, typer.Argument(help="Name of the new token; rescue-DATE-TIME if left out.")
+    ] = "",
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an admin token on the controller's own machine, where the last one was lost.
+
+    Works on the database itself, as the controller's account and with its settings. The lost token
+    stays valid: revoke it with the new one.
+    """
+    with configuration.existing(config) as context:
+        from controller.auth import service
+
+        with context.database.write() as session:
+            made, text = service.rescue_token(session, name)
+            if as_json:
+                output.show_json({"name": made.name, "scope": made.scope, "token": text})
+            else:
+                output.note(f"Token {made.name!r}, scope admin. Keep it: it is shown this once.")
+                output.say(text)
 
 
 @app.command()

@@ -7,12 +7,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response, status
 from pydantic import StringConstraints
+from sqlalchemy import select
 
+from controller.agents.models import AgentRow
 from controller.auth.vault import Vault
 from controller.errors import Invalid
 from controller.fleet import memberships, service
 from controller.fleet.models import AgentKind, Host, HostState
-from controller.fleet.schemas import HostCreate, HostPatch, HostPut, HostView
+from controller.fleet.schemas import AgentView, HostCreate, HostPatch, HostPut, HostView
 from controller.web import etags
 from controller.web.deps import Open, Operator, Reading, Viewer, Writing
 from controller.web.fields import NAME_PATTERN, AnyHostgroup, Line
@@ -46,7 +48,10 @@ _SORTS = {
 
 def views(session: Reading, vault: Vault, hosts: Collection[Host]) -> list[HostView]:
     """Hosts as answers show them."""
-    hostgroups = memberships.names_of(session, [host.id for host in hosts])
+    ids = [host.id for host in hosts]
+    hostgroups = memberships.names_of(session, ids)
+    heard = select(AgentRow).where(AgentRow.host_id.in_(ids), AgentRow.peer != "")
+    agents = {agent.host_id: agent for agent in session.scalars(heard)}
     return [
         HostView(
             name=host.name,
@@ -60,6 +65,7 @@ def views(session: Reading, vault: Vault, hosts: Collection[Host]) -> list[HostV
             state_since=host.state_since,
             last_error=host.last_error,
             last_heartbeat=host.last_heartbeat,
+            agent=AgentView.model_validate(agents[host.id]) if host.id in agents else None,
             reported_release=host.reported_release,
             wanted_release=host.wanted_release,
             created=host.created,
@@ -146,6 +152,7 @@ def _labels(given: Collection[str]) -> dict[str, str]:
 @router.post(
     "",
     summary="Make a host",
+    description="Its name must not be a hostgroup's: Ansible's inventory cannot hold both.",
     status_code=status.HTTP_201_CREATED,
     responses=answers(401, 403, 409, 422),
 )
@@ -181,8 +188,7 @@ def replace_host(
     body: HostPut,
     if_match: IfMatch = None,
 ) -> HostView:
-    host = service.hold(session, by, name)
-    etags.check(if_match, host.version)
+    host = service.hold(session, by, name, if_match)
     service.replace(session, by, opened.vault, host, body)
     return _answer(response, session, opened.vault, host)
 
@@ -202,8 +208,7 @@ def change_host(
     body: HostPatch,
     if_match: IfMatch = None,
 ) -> HostView:
-    host = service.hold(session, by, name)
-    etags.check(if_match, host.version)
+    host = service.hold(session, by, name, if_match)
     service.change(session, by, opened.vault, host, body)
     return _answer(response, session, opened.vault, host)
 
@@ -218,6 +223,5 @@ def change_host(
 def delete_host(
     by: Operator, opened: Open, session: Writing, name: Name, if_match: IfMatch = None
 ) -> None:
-    host = service.hold(session, by, name)
-    etags.check(if_match, host.version)
+    host = service.hold(session, by, name, if_match)
     service.delete(session, by, opened.vault, host)

@@ -93,7 +93,8 @@ def list_hostgroups(
 @router.post(
     "",
     summary="Make a hostgroup",
-    description="Hosts that its rule fits are in it at once.",
+    description="Hosts that its rule fits are in it at once. Its name must not be a host's: Ansible's "
+    "inventory cannot hold both.",
     status_code=status.HTTP_201_CREATED,
     responses=answers(401, 403, 409, 422),
 )
@@ -127,8 +128,7 @@ def replace_hostgroup(
     body: HostgroupPut,
     if_match: IfMatch = None,
 ) -> HostgroupView:
-    hostgroup = hostgroups.hold(session, by, name)
-    etags.check(if_match, hostgroup.version)
+    hostgroup = hostgroups.hold(session, by, name, if_match)
     hostgroups.replace(session, by, opened.vault, hostgroup, body)
     return _answer(response, session, opened.vault, hostgroup)
 
@@ -148,8 +148,7 @@ def change_hostgroup(
     body: HostgroupPatch,
     if_match: IfMatch = None,
 ) -> HostgroupView:
-    hostgroup = hostgroups.hold(session, by, name)
-    etags.check(if_match, hostgroup.version)
+    hostgroup = hostgroups.hold(session, by, name, if_match)
     hostgroups.change(session, by, opened.vault, hostgroup, body)
     return _answer(response, session, opened.vault, hostgroup)
 
@@ -169,8 +168,7 @@ def delete_hostgroup(
     force: Annotated[bool, Query(description="Delete its bindings with it.")] = False,
     if_match: IfMatch = None,
 ) -> None:
-    hostgroup = hostgroups.hold(session, by, name)
-    etags.check(if_match, hostgroup.version)
+    hostgroup = hostgroups.hold(session, by, name, if_match)
     hostgroups.delete(session, by, opened.vault, hostgroup, force=force)
 
 
@@ -226,8 +224,7 @@ def change_members(
     body: MembersChange,
     if_match: IfMatch = None,
 ) -> MembersChanged:
-    hostgroup = hostgroups.hold(session, by, name)
-    etags.check(if_match, hostgroup.version)
+    hostgroup = hostgroups.hold(session, by, name, if_match)
     changed = members.change(session, by, hostgroup, body.add, body.remove)
     return MembersChanged(
         added=len(changed.added),

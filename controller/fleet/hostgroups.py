@@ -18,9 +18,11 @@ from controller.errors import Conflict, NotFound
 from controller.fleet import memberships
 from controller.fleet.access import EVERY_HOST
 from controller.fleet.models import Hostgroup
+from controller.fleet.names import need_new_hostgroup_name
 from controller.fleet.rules import parse
 from controller.fleet.schemas import HostgroupCreate, HostgroupPatch, HostgroupPut
 from controller.fleet.variables import merged, settle
+from controller.web import etags
 
 
 def describe(hostgroup: Hostgroup, secret_names: Sequence[str]) -> dict[str, Any]:
@@ -47,16 +49,19 @@ def find(session: Session, by: Principal, name: str) -> Hostgroup:
     return hostgroup
 
 
-def hold(session: Session, by: Principal, name: str) -> Hostgroup:
+def hold(session: Session, by: Principal, name: str, if_match: str | None = None) -> Hostgroup:
     """A hostgroup that is going to be changed, as it is now and stays until this transaction ends.
 
     Raises:
+        PreconditionFailed: it is not what the caller read.
         NotFound: there is none.
         Forbidden: the token is not for it.
     """
     by.need_hostgroups([name])
     counters.lock(session, counters.PLANS)
-    return find(session, by, name)
+    hostgroup = find(session, by, name)
+    etags.check(if_match, hostgroup.version)
+    return hostgroup
 
 
 def listing(by: Principal, q: str = "") -> Select[Any]:
@@ -75,7 +80,7 @@ def create(session: Session, by: Principal, vault: Vault, spec: HostgroupCreate)
     """Make a hostgroup; hosts that its rule fits are members at once.
 
     Raises:
-        Conflict: there is one of that name.
+        Conflict: there is a hostgroup or a host of that name.
         Invalid: variables that may not be.
         Forbidden: the token is limited to hostgroups.
     """
@@ -85,6 +90,7 @@ def create(session: Session, by: Principal, vault: Vault, spec: HostgroupCreate)
         raise Conflict(
             f"there is a hostgroup {spec.name!r} already", hint="change it by PATCH or PUT"
         )
+    need_new_hostgroup_name(session, spec.name)
     hostgroup = Hostgroup(name=spec.name, description="", rule="", variables={}, secrets="")
     session.add(hostgroup)
     session.flush()

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from controller.auth.principal import Principal
 from controller.database import counters
-from controller.errors import Invalid, TooLarge
+from controller.errors import Invalid
 from controller.fleet.importformats import Given, read_csv, read_json
 from controller.fleet.importing import Plan, plan, store
 from controller.fleet.inventorytext import read_inventory
@@ -21,8 +21,6 @@ from controller.web.idempotency import Idempotent
 from controller.web.problems import answers
 
 router = APIRouter(prefix="/hosts", tags=["hosts"])
-
-_MOST_BYTES = 32 * 1024**2
 
 
 class Format(enum.StrEnum):
@@ -57,13 +55,9 @@ async def _content(request: Request) -> bytes:
     """The body.
 
     Raises:
-        TooLarge: it is more than is taken at once.
         Invalid: there is none.
     """
-    announced = int(request.headers.get("content-length", "0"))
-    body = b"" if announced > _MOST_BYTES else await request.body()
-    if max(announced, len(body)) > _MOST_BYTES:
-        raise TooLarge(f"more than {_MOST_BYTES} bytes", hint="import the hosts in several parts")
+    body = await request.body()
     if not body:
         raise Invalid("there is no body", hint="send the hosts as the body of the request")
     return body

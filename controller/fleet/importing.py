@@ -19,12 +19,17 @@ from controller.auth.principal import Principal
 from controller.auth.vault import Vault
 from controller.database import counters
 from controller.database.base import now
-from controller.errors import Forbidden, Invalid
+from controller.errors import Conflict, Forbidden, Invalid, PlugfleetError
 from controller.fleet import hostgroups, memberships
 from controller.fleet.access import seen_by
 from controller.fleet.importformats import Entry, Given, Place
 from controller.fleet.members import join
 from controller.fleet.models import AgentKind, Host, Hostgroup
+from controller.fleet.names import (
+    hostgroups_named,
+    need_new_host_name,
+    need_new_hostgroup_name,
+)
 from controller.fleet.schemas import HostgroupCreate, HostImport, ImportProblem
 from controller.fleet.service import describe, need_entry, newest_release
 from controller.fleet.variables import check_address, merged, settle
@@ -63,6 +68,7 @@ class Plan:
         joins: names of hosts to add, by hostgroup.
         new_hostgroups: names of hostgroups to make.
         problems: why it cannot be done.
+        conflicts: how many of them are names that are taken.
     """
 
     created: dict[str, _Content] = field(default_factory=dict)
@@ -73,7 +79,13 @@ class Plan:
     new_hostgroups: list[str] = field(default_factory=list)
     changed_hostgroups: list[str] = field(default_factory=list)
     problems: list[ImportProblem] = field(default_factory=list)
+    conflicts: int = 0
     ids: dict[str, int] = field(default_factory=dict)
+
+    def refuse(self, error: PlugfleetError, problem: ImportProblem) -> None:
+        """Keep why a part of it cannot be done."""
+        self.problems.append(problem)
+        self.conflicts += isinstance(error, Conflict)
 
 
 def plan(
@@ -83,6 +95,7 @@ def plan(
     result = Plan(problems=list(given.problems))
     known = _known(session, given.entries)
     seen = _seen(session, by, given.entries)
+    groups = hostgroups_named(session, given.entries)
     result.ids = {name: host.id for name, host in known.items()}
     ruled = memberships.ruled(session) if by.hostgroups is not None else []
     for name, entry in given.entries.items():
@@ -90,14 +103,15 @@ def plan(
         old = host.content if host else _Content()
         try:
             if host is None:
-                need_entry(by, name, entry.host.hostgroups)
+                need_entry(by, name)
+                need_new_host_name(name, groups)
             elif name not in seen:
                 raise Forbidden(f"there is a host {name!r} that token {by.name!r} is not for")
             by.need_hostgroups(entry.host.hostgroups)
             new = _content(by, vault, old, entry.host)
             by.need_hostgroups(memberships.names_that_differ(ruled, old.labels, new.labels))
-        except (Forbidden, Invalid) as error:
-            result.problems.append(entry.place.problem(error.message, name))
+        except (Conflict, Forbidden, Invalid) as error:
+            result.refuse(error, entry.place.problem(error.message, name))
             continue
         if host is None:
             result.created[name] = new
@@ -114,9 +128,11 @@ def store(session: Session, by: Principal, vault: Vault, given: Given, planned: 
 
     Raises:
         Invalid: there are problems; each is named, up to a hundred.
+        Conflict: names that are taken are all that is wrong.
     """
     if planned.problems:
-        raise _refusal(planned.problems)
+        only_names = planned.conflicts == len(planned.problems)
+        raise _refusal(planned.problems, Conflict if only_names else Invalid)
     for name in planned.new_hostgroups:
         hostgroups.create(session, by, vault, HostgroupCreate(name=name))
     for name in planned.changed_hostgroups:
@@ -138,14 +154,14 @@ def store(session: Session, by: Principal, vault: Vault, given: Given, planned: 
         counters.advance(session, counters.PLANS)
 
 
-def _refusal(problems: list[ImportProblem]) -> Invalid:
+def _refusal(problems: list[ImportProblem], kind: type[PlugfleetError]) -> PlugfleetError:
     fields = []
     for problem in problems[:_MOST_SHOWN]:
         message = f"{problem.host}: {problem.message}" if problem.host else problem.message
         fields.append({"field": str(Place(problem.line, problem.row)), "message": message})
     first = fields[0]
     more = f", and {len(problems) - 1} more problems" if len(problems) > 1 else ""
-    return Invalid(
+    return kind(
         f"nothing was imported: {first['field']}: {first['message']}{more}",
         hint="correct these and import it again; dry_run=true shows what would come of it",
         fields=fields,
@@ -219,6 +235,7 @@ def _plan_hostgroups(
                 if not make_hostgroups:
                     raise Invalid(f"there is no hostgroup {name!r}; make it first")
                 HostgroupCreate(name=name)
+                need_new_hostgroup_name(session, name, given.entries)
                 result.new_hostgroups.append(name)
             id, variables, sealed = known.get(name, (None, {}, ""))
             if patch := given.hostgroups.get(name):
@@ -227,8 +244,8 @@ def _plan_hostgroups(
                 if (new, resealed) != (variables, sealed):
                     by.need_hostgroups([name])
                     result.changed_hostgroups.append(name)
-        except (Forbidden, Invalid) as error:
-            result.problems.append(place.problem(f"hostgroup {name}: {error.message}"))
+        except (Conflict, Forbidden, Invalid) as error:
+            result.refuse(error, place.problem(f"hostgroup {name}: {error.message}"))
             continue
         except ValidationError as error:
             message = f"hostgroup {name}: {error.errors()[0]['msg']}"

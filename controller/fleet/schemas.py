@@ -121,6 +121,30 @@ class HostImport(HostPatch):
     name: HostName
 
 
+class AgentView(BaseModel):
+    """What a host's agent said of itself with its last heartbeat; nothing of it is proven."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    version: str
+    head: Annotated[
+        str, Field(description="Its PluginVersion: the commit that it runs, or its error.")
+    ]
+    ip: Annotated[str, Field(description="The address that it says it has.")]
+    peer: Annotated[str, Field(description="The address that its heartbeats come from.")]
+    claimed_by: Annotated[
+        str,
+        Field(
+            description="Another address that sent heartbeats in this host's name; empty if none. "
+            "Nothing of those is taken for the host's."
+        ),
+    ]
+    claimed_at: datetime | None
+    timestamp: Annotated[
+        int, Field(validation_alias="stamp", description="What it is told as its list's Timestamp.")
+    ]
+
+
 class HostView(BaseModel):
     """A host: what is configured of it, and what is known of it."""
 
@@ -137,6 +161,10 @@ class HostView(BaseModel):
     state_since: datetime
     last_error: str
     last_heartbeat: datetime | None
+    agent: Annotated[
+        AgentView | None,
+        Field(description="null while this controller hears no agents, or never heard this one."),
+    ]
     reported_release: int | None
     wanted_release: int | None
     created: datetime

@@ -19,13 +19,15 @@ from controller.catalog.models import ReleaseRow
 from controller.database import counters
 from controller.database.base import now
 from controller.deployments.models import HostLock
-from controller.errors import Conflict, Forbidden, Invalid, NotFound
+from controller.errors import Conflict, Invalid, NotFound
 from controller.fleet import memberships
 from controller.fleet.access import EVERY_HOST, seen_by
 from controller.fleet.members import join
 from controller.fleet.models import AgentKind, Host, Hostgroup, HostState, Membership
+from controller.fleet.names import hostgroups_named, need_new_host_name
 from controller.fleet.schemas import HostCreate, HostPatch, HostPut
 from controller.fleet.variables import check_address, merged, settle
+from controller.web import etags
 
 
 class Configured(Protocol):
@@ -64,14 +66,17 @@ def find(session: Session, by: Principal, name: str) -> Host:
     return host
 
 
-def hold(session: Session, by: Principal, name: str) -> Host:
+def hold(session: Session, by: Principal, name: str, if_match: str | None = None) -> Host:
     """A host that is going to be changed, as it is now and stays until this transaction ends.
 
     Raises:
+        PreconditionFailed: it is not what the caller read.
         NotFound: there is none, or none that this token sees.
     """
     counters.lock(session, counters.PLANS)
-    return find(session, by, name)
+    host = find(session, by, name)
+    etags.check(if_match, host.version)
+    return host
 
 
 def listing(
@@ -117,14 +122,15 @@ def create(session: Session, by: Principal, vault: Vault, spec: HostCreate) -> H
     """Make a host.
 
     Raises:
-        Conflict: there is one of that name.
+        Conflict: there is a host or a hostgroup of that name.
         Invalid: it names hostgroups that there are not, or variables that may not be.
-        Forbidden: the token is limited, and the host would not be in its hostgroups alone.
+        Forbidden: the token is limited to hostgroups.
     """
+    need_entry(by, spec.name)
     counters.lock(session, counters.PLANS)
     if session.scalar(select(Host.id).where(Host.name == spec.name)):
         raise Conflict(f"there is a host {spec.name!r} already", hint="change it by PATCH or PUT")
-    need_entry(by, spec.name, spec.hostgroups)
+    need_new_host_name(spec.name, hostgroups_named(session, [spec.name]))
     host = Host(
         name=spec.name,
         address=spec.address,
@@ -196,18 +202,14 @@ def delete(session: Session, by: Principal, vault: Vault, host: Host) -> None:
     counters.advance(session, counters.PLANS)
 
 
-def need_entry(by: Principal, name: str, hostgroups: Sequence[str]) -> None:
-    """Refuse a limited token a new host outside its hostgroups.
+def need_entry(by: Principal, name: str) -> None:
+    """Refuse a limited token a new host: a name is an address where none is given, so it decides
+    which machine the controller logs in to.
 
     Raises:
         Forbidden: says which hostgroups it is limited to.
     """
-    by.need_hostgroups(hostgroups)
-    if by.hostgroups is not None and EVERY_HOST not in by.hostgroups and not hostgroups:
-        raise Forbidden(
-            f"token {by.name!r} is limited to {', '.join(sorted(by.hostgroups)) or 'nothing'}: "
-            f"host {name!r} must be put into one of these (hostgroups)"
-        )
+    by.need_whole_fleet(f"making host {name!r}")
 
 
 def hostgroup_ids(session: Session, names: Sequence[str], field: str) -> dict[str, int]:

@@ -1,8 +1,9 @@
 """Variables and secrets of hosts and hostgroups: what may stand where, and merging changes in.
 
 Ansible templates variables on the control node (docs.ansible.com: lookups are evaluated there), and
-some of its own decide what runs there. A token that is limited to hostgroups may therefore set only
-those that concern its hosts alone.
+its own decide what runs there and which machine is reached: behind one address, each port may be
+another one. A token that is limited to hostgroups may therefore set, and take away, only those that
+concern its hosts alone.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ _ELSEWHERE = {
     "plugfleet_plan": "it is computed",
 }
 _OF_THE_HOST_ALONE = {
-    "ansible_port",
     "ansible_user",
     "ansible_become",
     "ansible_become_user",
@@ -82,8 +82,9 @@ def settle(
             f"variables: {error}", fields=[{"field": "variables", "message": str(error)}]
         ) from None
     if by.hostgroups is not None:
-        fresh = {n: v for n, v in {**new, **kept}.items() if {**old, **opened}.get(n) != v}
-        _check_reach(by, fresh)
+        before, after = {**old, **opened}, {**new, **kept}
+        names = [n for n in {**before, **after} if before.get(n) != after.get(n)]
+        _check_reach(by, {name: after.get(name) for name in names})
     return sealed if kept == opened else vault.seal(kept)
 
 
@@ -110,12 +111,13 @@ def check_address(by: Principal, old: str, new: str) -> None:
         )
 
 
-def _check_reach(by: Principal, fresh: Mapping[str, Any]) -> None:
-    for name, value in fresh.items():
+def _check_reach(by: Principal, changed: Mapping[str, Any]) -> None:
+    for name, value in changed.items():
         ours = name in _OF_THE_HOST_ALONE or is_password(name)
         if name.startswith(("ansible_", "plugin_source_")) and not ours:
             raise Forbidden(
-                f"{name} decides what runs on the control node; token {by.name!r} is limited to hostgroups"
+                f"{name} decides what runs on the control node or which machine is reached; "
+                f"token {by.name!r} is limited to hostgroups"
             )
         if holds_template(value):
             raise Forbidden(

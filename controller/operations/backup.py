@@ -19,7 +19,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 
 from controller.errors import PlugfleetError
-from controller.settings import Settings
+from controller.settings import Settings, check_settings_file
 
 DATABASE, DUMP, KEY = "plugfleet.db", "plugfleet.dump", "secret.key"
 
@@ -110,6 +110,7 @@ def main() -> int:
     parser.add_argument("--with-key", action="store_true", help="also the keys of the secrets")
     options = parser.parse_args()
     try:
+        check_settings_file()
         back_up(Settings(), options.folder.absolute(), with_key=options.with_key)
     except PlugfleetError as error:
         hint = f"; {error.hint}" if error.hint else ""

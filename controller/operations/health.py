@@ -19,7 +19,8 @@ class Health(BaseModel):
 
 
 @router.get("/healthz", summary="Say that the process lives")
-def health() -> Health:
+async def health() -> Health:
+    # Not in a thread as all others: those may all wait for the database.
     return Health()
 
 

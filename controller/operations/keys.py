@@ -1,7 +1,7 @@
 """Rotating the keys of secrets: a new key is put first, everything is sealed anew, old keys go.
 
-A running controller knows the keys that were there when it started: it must be restarted after the
-first step, before the second. docs/cli.md has the order.
+A running controller follows its key file (auth.vault); keys in a variable take a restart after the
+first step. docs/cli.md has the order.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 REGISTRY = CollectorRegistry()
 
@@ -22,4 +22,34 @@ RUN_SECONDS = Histogram(
     "Time that a wave's run took on this controller.",
     registry=REGISTRY,
     buckets=(1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600),
+)
+
+AGENT_CALLS = Counter(
+    "plugfleet_agent_calls",
+    "Calls of agents; `forwarded` are those that the upstream hbs answers.",
+    ("method", "result"),
+    registry=REGISTRY,
+)
+
+AGENT_CONNECTIONS = Gauge(
+    "plugfleet_agent_connections", "Agents' connections that are open.", registry=REGISTRY
+)
+
+AGENT_CONNECTIONS_CLOSED = Counter(
+    "plugfleet_agent_connections_closed",
+    "Agents' connections that this controller refused or closed, and why.",
+    ("reason",),
+    registry=REGISTRY,
+)
+
+AGENT_UNWRITTEN_SECONDS = Gauge(
+    "plugfleet_agent_unwritten_seconds",
+    "How long heartbeats have been waiting to be written to the database; 0 while it keeps up.",
+    registry=REGISTRY,
+)
+
+AGENT_UPSTREAM_UP = Gauge(
+    "plugfleet_agent_upstream_up",
+    "Whether the upstream hbs answers; 0 also where there is none.",
+    registry=REGISTRY,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -68,6 +68,8 @@ def preview(
 ) -> PreviewView:
     """Work out which hosts get another plan by these changes; writes nothing.
 
+    A limited token is told of its own hostgroups and their hosts only.
+
     Args:
         trees: of the newest release, and of the one that is asked for.
         release: the one that is asked for, or None to stay with the newest.
@@ -86,7 +88,7 @@ def preview(
     rows = session.execute(select(Host.id, Host.name).where(seen_by(by)).order_by(Host.name))
     for host_id, name in rows:
         comparison.add(name, members[host_id], moves.apply(host_id, members[host_id]))
-    return comparison.result(trees.after)
+    return comparison.result(by, trees.after)
 
 
 class _Comparison:
@@ -149,10 +151,11 @@ class _Comparison:
             self._removed |= known[1]
         return known
 
-    def result(self, tree: GitTree | None) -> PreviewView:
+    def result(self, by: Principal, tree: GitTree | None) -> PreviewView:
         """What all of it comes to."""
-        names = {group_id: group.name for group_id, group in self._after.groups.items()}
-        touched = {*self._groups, *self._joined, *self._left}
+        groups = [g for g in self._after.groups.values() if by.sees_hostgroup(g.name)]
+        names = {group.id: group.name for group in groups}
+        touched = names.keys() & {*self._groups, *self._joined, *self._left}
         effects = [
             HostgroupEffect(
                 hostgroup=names[group_id],
@@ -169,18 +172,19 @@ class _Comparison:
             plugins_removed=removed,
             by_hostgroup=effects,
             examples=self._examples,
-            problems=self._problems(tree) if self._other_release else [],
+            problems=_problems(groups, tree) if self._other_release else [],
             text=_text(self._hosts, added, removed),
         )
 
-    def _problems(self, tree: GitTree | None) -> list[str]:
-        if tree is None:
-            return []
-        return [
-            f"hostgroup {group.name}: {problem}"
-            for group in sorted(self._after.groups.values(), key=lambda group: group.name)
-            for problem in problems([entry(b.plugin, b.config) for b in group.bindings], tree)
-        ]
+
+def _problems(groups: Iterable[Group], tree: GitTree | None) -> list[str]:
+    if tree is None:
+        return []
+    return [
+        f"hostgroup {group.name}: {problem}"
+        for group in sorted(groups, key=lambda group: group.name)
+        for problem in problems([entry(b.plugin, b.config) for b in group.bindings], tree)
+    ]
 
 
 def _text(hosts: int, added: int, removed: int) -> str:
@@ -204,21 +208,19 @@ def _with_bindings(
 ) -> Facts:
     """The facts with bindings added and removed."""
     changes = request.bindings
-    by.need_hostgroups(binding.hostgroup for binding in changes.add)
     added: dict[int, list[Bound]] = defaultdict(list)
     for number, new in enumerate(changes.add):
         field = f"body.bindings.add.{number}"
-        group = find_hostgroup(session, new.hostgroup, f"{field}.hostgroup")
+        group = find_hostgroup(session, by, new.hostgroup, f"{field}.hostgroup")
         plugin = normal(new.plugin, tree, new.config, new.config_secrets, f"{field}.plugin")
         if all(bound.plugin != plugin for bound in facts.groups[group.id].bindings):
             sealed = vault.seal(new.config_secrets)
             added[group.id].append(Bound(0, plugin, new.config, sealed))
     removed = set(changes.remove)
-    of_group = {b.id: group.name for group in facts.groups.values() for b in group.bindings}
-    unknown = sorted(removed - of_group.keys())
+    seen = [group for group in facts.groups.values() if by.sees_hostgroup(group.name)]
+    unknown = sorted(removed - {bound.id for group in seen for bound in group.bindings})
     if unknown:
         raise _unknown("bindings.remove", "binding", [str(number) for number in unknown])
-    by.need_hostgroups(of_group[number] for number in removed)
     groups = {
         group_id: _changed(group, removed, added.get(group_id, []))
         for group_id, group in facts.groups.items()
@@ -245,13 +247,13 @@ def _moves(
     left: dict[int, set[int]] = defaultdict(set)
     if not changes:
         return _Moves(joined, left)
-    by.need_hostgroups(change.name for change in changes)
     labels: dict[int, dict[str, str]] = {}
     ids: dict[str, int] = {}
-    for host_id, name, host_labels in session.execute(select(Host.id, Host.name, Host.labels)):
+    hosts = select(Host.id, Host.name, Host.labels).where(seen_by(by))
+    for host_id, name, host_labels in session.execute(hosts):
         ids[name], labels[host_id] = host_id, host_labels
     for number, change in enumerate(changes):
-        group = find_hostgroup(session, change.name, f"body.hostgroups.{number}.name")
+        group = find_hostgroup(session, by, change.name, f"body.hostgroups.{number}.name")
         if group.name == EVERY_HOST:
             raise Invalid("every host is in the hostgroup 'all': its members cannot be changed")
         unknown = sorted({*change.add, *change.remove} - ids.keys())
@@ -264,6 +266,8 @@ def _moves(
             by_rule = {host_id for host_id, (_, ruled) in before.items() if ruled}
         else:
             rule = parse(change.rule)
+            if rule.text != group.rule:
+                by.need_whole_fleet("a label rule")
             by_rule = {host_id for host_id, found in labels.items() if rule.fits(found)}
         for host_id in (by_name | by_rule) - before.keys():
             joined[host_id].add(group.id)

@@ -6,8 +6,9 @@ an answer of 2xx means that the rows are there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -24,6 +25,8 @@ from controller.database.engine import Database
 from controller.errors import Unauthorized, Unavailable
 from controller.settings import Settings
 
+# Fewer than the database has connections: some are left for what runs beside requests.
+_SESSIONS = 24
 bearer = HTTPBearer(auto_error=False, description="A token of `plugfleet token create`.")
 
 
@@ -35,6 +38,18 @@ class Context:
     database: Database
     vault: Vault
     catalog: Catalog
+
+
+class Turns:
+    """How many requests have a session at a time; the others wait for theirs here, not in a thread.
+
+    A request needs a thread again after its last statement. If all threads waited for a connection,
+    or for SQLite's one writer, those that have them could never come to an end.
+    """
+
+    def __init__(self) -> None:
+        self.reading = asyncio.Semaphore(_SESSIONS)
+        self.writing = asyncio.Semaphore(1)
 
 
 def context(request: Request) -> Context:
@@ -61,8 +76,8 @@ def caller(
     with opened.database.read() as session:
         principal, stale = auth.check(session, credentials.credentials, request.state.request_id)
     if stale and principal.token_id is not None:
-        # A database that is full or locked can still be read.
-        with suppress(Unavailable), opened.database.write() as session:
+        # A database that is full or locked can still be read, and reading it waits for nobody.
+        with suppress(Unavailable), opened.database.write(wait=False) as session:
             auth.note_use(session, principal.token_id)
     return principal
 
@@ -81,12 +96,45 @@ Operator = Annotated[Principal, Security(_at_least(Scope.OPERATOR), scopes=[Scop
 Admin = Annotated[Principal, Security(_at_least(Scope.ADMIN), scopes=[Scope.ADMIN.value])]
 
 
-def _reading(opened: Open) -> Iterator[Session]:
+@asynccontextmanager
+async def _taken(turn: asyncio.Semaphore, opened: Context) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(opened.database.patience):
+            await turn.acquire()
+    except TimeoutError:
+        raise Unavailable(
+            "the database is locked, or too many requests wait for it",
+            hint="nothing was changed; try again",
+        ) from None
+    try:
+        yield
+    finally:
+        turn.release()
+
+
+async def _reads(request: Request, opened: Open) -> AsyncIterator[None]:
+    turns: Turns = request.app.state.turns
+    async with _taken(turns.reading, opened):
+        yield
+
+
+async def _writes(request: Request, opened: Open) -> AsyncIterator[None]:
+    turns: Turns = request.app.state.turns
+    several = opened.database.is_postgresql
+    async with _taken(turns.reading if several else turns.writing, opened):
+        yield
+
+
+def _reading(
+    opened: Open, _: Annotated[None, Depends(_reads, scope="function")]
+) -> Iterator[Session]:
     with opened.database.read() as session:
         yield session
 
 
-def _writing(opened: Open) -> Iterator[Session]:
+def _writing(
+    opened: Open, _: Annotated[None, Depends(_writes, scope="function")]
+) -> Iterator[Session]:
     with opened.database.write() as session:
         yield session
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -13,9 +14,10 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from controller.catalog.errors import Busy, CatalogError, LintError
-from controller.errors import Conflict, Invalid, PlugfleetError
+from controller.catalog.errors import Busy, CatalogError, LintError, NoRoom
+from controller.errors import Conflict, Invalid, PlugfleetError, TooLarge, Unavailable
 from controller.web.fields import NAME_PATTERN
+from controller.web.requests import MOST_BODY
 
 MEDIA_TYPE = "application/problem+json"
 log = structlog.get_logger(__name__)
@@ -80,6 +82,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(CatalogError, _catalog)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(OSError, _system)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -93,6 +96,8 @@ async def _ours(request: Request, error: Exception) -> Response:
 async def _catalog(request: Request, error: Exception) -> Response:
     if isinstance(error, Busy):
         return problem_response(request, Conflict(str(error)))
+    if isinstance(error, NoRoom):
+        return await _ours(request, _no_room(str(error)))
     fields = []
     if isinstance(error, LintError):
         fields = [
@@ -101,6 +106,18 @@ async def _catalog(request: Request, error: Exception) -> Response:
             if p["severity"] == "error"
         ]
     return problem_response(request, Invalid(str(error), fields=fields))
+
+
+async def _system(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OSError)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        place = f" with {error.filename}" if error.filename else ""
+        return await _ours(request, _no_room(f"the disk{place} is full"))
+    return await _unexpected(request, error)
+
+
+def _no_room(message: str) -> Unavailable:
+    return Unavailable(message, hint="nothing was changed; make room on the controller's machine")
 
 
 async def _validation(request: Request, error: Exception) -> Response:
@@ -128,6 +145,9 @@ async def _http(request: Request, error: Exception) -> Response:
         # A body that is no text at all; one that is no JSON is refused as 422 by the framework itself.
         unreadable = Invalid("the request's body cannot be read", hint="send it in UTF-8")
         return problem_response(request, unreadable)
+    if error.status_code == 413:
+        too_large = TooLarge(f"the body is more than {MOST_BODY} bytes", hint="send less at once")
+        return problem_response(request, too_large)
     phrase = HTTPStatus(error.status_code).phrase
     problem = PlugfleetError(str(error.detail))
     problem.status, problem.title = error.status_code, phrase  # type: ignore[misc]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from controller.app import open_context
 from controller.database.engine import Database
@@ -18,6 +21,22 @@ from tests.controller.server import Api, serving
 from tests.controller.sources import SourceRepository
 
 
+@pytest.fixture(scope="session", autouse=True)
+def log_lines() -> None:
+    """Give log lines to pytest, which shows those of a test that fails."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["event"]),
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+    # Lines between two tests, when pytest does not listen, are nobody's.
+    logging.getLogger().addHandler(logging.NullHandler())
+
+
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[postgresql.Server]:
     with postgresql.running() as server:
@@ -25,43 +44,44 @@ def postgresql_server() -> Iterator[postgresql.Server]:
 
 
 @pytest.fixture(scope="session")
-def migrated_postgresql(postgresql_server: postgresql.Server) -> str:
-    """Name of a PostgreSQL database with all tables and no rows."""
-    name = postgresql_server.create()
-    database = Database(postgresql_server.url(name))
-    upgrade(database.engine)
+def postgresql_database(
+    postgresql_server: postgresql.Server,
+) -> Iterator[postgresql.OneForAll]:
+    """A PostgreSQL database that one test after another gets with all tables and no rows."""
+    database = postgresql.OneForAll(postgresql_server, _migrate)
+    yield database
     database.close()
-    return name
 
 
 @pytest.fixture(scope="session")
 def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SQLite file with all tables and no rows."""
     file = tmp_path_factory.mktemp("template") / "plugfleet.db"
-    database = Database(f"sqlite:///{file}")
-    upgrade(database.engine)
-    database.close()
+    _migrate(f"sqlite:///{file}")
     return file
 
 
+def _migrate(url: str) -> None:
+    database = Database(url)
+    upgrade(database.engine)
+    database.close()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """URL of a database with all tables and no rows, of each kind in turn."""
     if request.param == "sqlite":
         file = tmp_path / "plugfleet.db"
         shutil.copyfile(request.getfixturevalue("migrated_sqlite"), file)
-        yield f"sqlite:///{file}"
-        return
-    server: postgresql.Server = request.getfixturevalue("postgresql_server")
-    name = server.create(request.getfixturevalue("migrated_postgresql"))
-    yield server.url(name)
-    server.drop(name)
+        return f"sqlite:///{file}"
+    database: postgresql.OneForAll = request.getfixturevalue("postgresql_database")
+    return database.as_new()
 
 
 @pytest.fixture
 def settings(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings of a controller of the test's own; nothing of the machine's configuration counts."""
-    monkeypatch.setenv("PLUGFLEET_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("PLUGFLEET_CONFIG", os.devnull)
     return Settings(data_dir=tmp_path / "data", database_url=database_url)
 
 

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
 import uvicorn
+from fastapi import FastAPI
 
 from controller.app import create_app
 from controller.auth import service as auth
 from controller.auth.models import Scope
 from controller.auth.principal import CONTROLLER
 from controller.web.deps import Context
+
+# Nobody speaks TLS here; reading the machine's authorities for each client takes longer than a test.
+_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+# Seconds that requests may take to end when the controller stops.
+_GRACE = 2.0
+# Applications that serve no controller at the moment. FastAPI builds an application's routes when
+# they are first asked for, which takes longer than most tests; what a controller has open is
+# opened and closed with every start.
+_idle: list[FastAPI] = []
 
 
 @dataclass
@@ -44,7 +57,9 @@ class Api:
     def connect(self, token: str | None) -> httpx2.Client:
         """A client with another token, or none."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        client = httpx2.Client(base_url=f"{self.url}/api/v1/", headers=headers, timeout=30)
+        client = httpx2.Client(
+            base_url=f"{self.url}/api/v1/", headers=headers, timeout=30, verify=_TLS
+        )
         return self._clients.enter_context(client)
 
     def token_of(self, scope: Scope, hostgroups: list[str] | None = None) -> str:
@@ -71,12 +86,9 @@ class Api:
 @contextmanager
 def serving(context: Context, token: str | None = None) -> Iterator[Api]:
     """Serve a controller until the block ends; `token` is the admin's, where it has one already."""
-    config = uvicorn.Config(
-        create_app(context), host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=2
-    )
-    server = uvicorn.Server(config)
-    # uvicorn would replace the signal handlers of the test's own process.
-    server.capture_signals = _no_signals  # type: ignore[method-assign]
+    app = _idle.pop() if _idle else create_app(context)
+    app.state.context = context
+    server = _Server(uvicorn.Config(app, host="127.0.0.1", port=0, lifespan="on", log_config=None))
     thread = threading.Thread(target=server.run, name="controller", daemon=True)
     thread.start()
     while not server.started:
@@ -91,10 +103,41 @@ def serving(context: Context, token: str | None = None) -> Iterator[Api]:
         yield api
     finally:
         api.close()
-        server.should_exit = True
+        server.end()
         thread.join(30)
+        assert not thread.is_alive(), "the controller did not stop"
+        _idle.append(app)
 
 
-@contextmanager
-def _no_signals() -> Iterator[None]:
-    yield
+class _Server(uvicorn.Server):
+    """Starts and stops as uvicorn does, but at once: that looks every tenth of a second whether to.
+
+    It also leaves the signal handlers of the tests' own process alone: it runs in a thread.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._loop: Future[asyncio.AbstractEventLoop] = Future()
+        self._ending = asyncio.Event()
+
+    def end(self) -> None:
+        """Let it stop."""
+        self._loop.result(30).call_soon_threadsafe(self._ending.set)
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        self._loop.set_result(asyncio.get_running_loop())
+        await self._ending.wait()
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        state = self.server_state
+        for server in self.servers:
+            server.close()
+        for connection in list(state.connections):
+            connection.shutdown()
+        deadline = time.monotonic() + _GRACE
+        while (state.connections or state.tasks) and time.monotonic() < deadline:
+            await asyncio.sleep(0.002)
+        for task in state.tasks:
+            task.cancel()
+        await self.lifespan.shutdown()

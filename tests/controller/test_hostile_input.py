@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import select
+import socket
 from typing import Any
 
+import httpx2
 import pytest
 
 from controller.auth.models import Scope
+from controller.web.requests import MOST_BODY
 from tests.controller.server import Api
 
 OWN_DELIMITERS = "#jinja2:variable_start_string:'[['\n[[ lookup('pipe', 'id') ]]"
@@ -33,6 +37,35 @@ def test_a_limited_token_cannot_point_its_host_at_another_machine(api: Api) -> N
     assert limited.post("hosts/import?format=json", content=text).status_code in (403, 422)
     assert api.get("hosts/web1")["address"] == ""
     assert limited.patch("hosts/web1", json={"labels": {}}).status_code == 200
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "hosts/import?format=json"),
+        ("POST", "configuration/apply"),
+        ("PATCH", "hosts/web1"),
+        ("POST", "reports"),
+    ],
+)
+def test_a_body_without_an_announced_length_is_read_to_the_limit_only(
+    api: Api, method: str, path: str
+) -> None:
+    piece, sent = b" " * 1024**2, 0
+    head = f"{method} /api/v1/{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.token}\r\n"
+    head += "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", httpx2.URL(api.url).port)) as connection:
+        connection.settimeout(20)
+        connection.sendall(head.encode())
+        while sent < 10 * MOST_BODY and not select.select([connection], [], [], 0)[0]:
+            connection.sendall(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+            sent += len(piece)
+        answer = b""
+        while b"}" not in answer:
+            answer += connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 413") and b'"code": "too-large"' in answer, answer
+    assert sent < 3 * MOST_BODY
 
 
 @pytest.mark.parametrize(

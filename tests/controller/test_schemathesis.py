@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import cycle
 from pathlib import Path
 from zlib import crc32
 
@@ -18,6 +20,7 @@ from controller.database.base import now
 from controller.deployments.models import Deployment, HostResult, RunEvent, Wave
 from controller.settings import Settings
 from docs.rest_api import openapi
+from tests.controller import postgresql
 from tests.controller.server import Api, serving
 
 CHECKS: list[CheckFunction] = [
@@ -31,11 +34,27 @@ HOST, HOSTGROUP = "web1.example.com", "web"  # the examples of the document
 
 
 @pytest.fixture(scope="module")
-def filled(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """A controller on SQLite that has what the document's examples name."""
-    folder = tmp_path_factory.mktemp("schemathesis")
-    shutil.copyfile(migrated_sqlite, folder / "plugfleet.db")
-    context = open_context(Settings(data_dir=folder, source_timeout=0.5, database_url=""))
+def controllers(
+    migrated_sqlite: Path,
+    postgresql_server: postgresql.Server,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[list[Api]]:
+    """A controller on SQLite and one on PostgreSQL that have what the document's examples name."""
+    file = tmp_path_factory.mktemp("schemathesis") / "plugfleet.db"
+    shutil.copyfile(migrated_sqlite, file)
+    name = postgresql_server.create()
+    with ExitStack() as serve:
+        serve.callback(postgresql_server.drop, name)
+        yield [
+            serve.enter_context(filled(tmp_path_factory.mktemp("data"), url))
+            for url in (f"sqlite:///{file}", postgresql_server.url(name))
+        ]
+
+
+@contextmanager
+def filled(folder: Path, url: str) -> Iterator[Api]:
+    """A controller with a deployment that has ended."""
+    context = open_context(Settings(data_dir=folder, source_timeout=0.5, database_url=url))
     with serving(context) as api:
         with context.database.write() as session:
             # Its release is no row, so that nothing which the test asks for starts a run.
@@ -48,10 +67,18 @@ def filled(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         yield api
 
 
+Known = dict[str, dict[str, object]]
+
+
 @pytest.fixture
-def known(filled: Api) -> dict[str, dict[str, object]]:
+def turns(controllers: list[Api]) -> Iterator[tuple[Api, Known]]:
+    """The controllers in turn, each with path parameters of things that are there."""
+    return cycle([(api, known(api)) for api in controllers])
+
+
+def known(api: Api) -> Known:
     """Path parameters of things that are there, whatever was deleted before."""
-    client = filled.client
+    client = api.client
     client.post("hosts", json={"name": HOST})
     client.post("hostgroups", json={"name": HOSTGROUP, "rule": "role=web"})
     client.post("tokens", json={"name": "ci", "scope": "viewer"})
@@ -81,14 +108,15 @@ schema = schemathesis.openapi.from_dict(openapi())
     suppress_health_check=list(HealthCheck),
 )
 def test_every_answer_is_as_described(
-    case: schemathesis.Case, filled: Api, known: dict[str, dict[str, object]]
+    case: schemathesis.Case, turns: Iterator[tuple[Api, Known]]
 ) -> None:
+    api, there = next(turns)
     # Made-up names are hardly ever there: every second request asks for something that is.
     if case.path_parameters and crc32(repr((case.path_parameters, case.body)).encode()) % 2:
-        case.path_parameters |= known.get(case.operation.path.split("/")[3], {})
+        case.path_parameters |= there.get(case.operation.path.split("/")[3], {})
     case.call_and_validate(
-        base_url=filled.url,
-        headers={"Authorization": f"Bearer {filled.token}"},
+        base_url=api.url,
+        headers={"Authorization": f"Bearer {api.token}"},
         checks=CHECKS,
         timeout=10,
     )

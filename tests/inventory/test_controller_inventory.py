@@ -217,6 +217,62 @@ def test_the_checkouts_own_inventory_works_without_a_controller() -> None:
     assert {"web", "db"} <= set(found["all"]["children"])
 
 
+def awx_update(folder: Path, url: str) -> tuple[subprocess.CompletedProcess[str], Path]:
+    """An inventory update as AWX's RunInventoryUpdate starts it (awx/main/tasks/jobs.py, constants.py):
+    from the project's folder, with an environment of its own, the credential's variables among it."""
+    answer = folder / "output.json"
+    environment = {
+        "PATH": f"{BIN}:/usr/bin:/bin",
+        "HOME": str(folder),
+        "LANG": "C.UTF-8",
+        "ANSIBLE_INVENTORY_EXPORT": "True",
+        "ANSIBLE_INVENTORY_UNPARSED_FAILED": "True",
+        "ANSIBLE_VERBOSE_TO_STDERR": "True",
+        "ANSIBLE_COLLECTIONS_PATH": str(folder / "requirements_collections"),
+        "ANSIBLE_FORCE_COLOR": "True",
+        "ANSIBLE_HOST_KEY_CHECKING": "False",
+        "INVENTORY_SOURCE_ID": "4",
+        "INVENTORY_UPDATE_ID": "17",
+        "PLUGFLEET_URL": url,
+        "PLUGFLEET_TOKEN": "pf_secret-token",
+        # An execution environment without a folder that could be written to.
+        "PLUGFLEET_INVENTORY_CACHE": "/proc/plugfleet",
+    }
+    source = "inventory/controller.plugfleet.yml"
+    done = subprocess.run(
+        ["ansible-inventory", "--list", "--export", "-i", source, "--output", answer, "-vvv"],
+        cwd=CHECKOUT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done, answer
+
+
+def test_an_inventory_update_of_awx_finds_everything(
+    controller: Controller, tmp_path: Path
+) -> None:
+    done, answer = awx_update(tmp_path, controller.url)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(answer.read_text())
+    assert found["web"]["hosts"] == ["web1", "web2"] and found["web"]["vars"] == {"tier": "front"}
+    assert found["_meta"]["hostvars"]["web1"]["plugfleet_plan"] == "a" * 64
+    assert found["pf_drifted"]["hosts"] == ["web2"]
+    assert "cannot be kept for next time" in done.stderr
+    assert "pf_secret-token" not in done.stdout + done.stderr + answer.read_text()
+
+
+def test_an_inventory_update_of_awx_fails_where_the_controller_is_away(
+    controller: Controller, tmp_path: Path
+) -> None:
+    controller.close()
+    done, answer = awx_update(tmp_path, controller.url)
+    assert done.returncode != 0, "AWX would delete every host that it knows"
+    assert "cannot be reached" in " ".join(done.stderr.split()) and not answer.exists()
+
+
 def test_awx_does_not_take_the_file_for_a_playbook() -> None:
     """AWX lists a file as a playbook where a line matches this (awx/main/utils/ansible.py)."""
     pattern = re.compile(

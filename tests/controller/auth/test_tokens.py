@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
 
+from controller.auth import service as auth
 from controller.auth.models import Scope, Token
+from controller.auth.principal import CONTROLLER
 from controller.database.base import now
+from controller.database.engine import Database
+from controller.errors import Conflict
+from controller.web.deps import Context
 from tests.controller.server import Api
 
 
@@ -55,6 +61,30 @@ def test_the_last_admin_token_cannot_be_revoked(api: Api) -> None:
     api.send("POST", "tokens", 201, json={"name": "brief", "scope": "admin", "expires": soon})
     api.send("DELETE", "tokens/brief", 200)
     assert "last admin token" in api.send("DELETE", "tokens/admin", 409)["detail"]
+
+
+def test_two_admins_who_revoke_each_other_at_once_leave_one(context: Context) -> None:
+    database = context.database
+    with database.write() as session:
+        for name in ("a", "b"):
+            auth.create(session, CONTROLLER, name=name, scope=Scope.ADMIN)
+    with ThreadPoolExecutor(1) as pool:
+        with database.write() as session:
+            auth.revoke(session, CONTROLLER, "a")
+            # The other one has begun, and may look at the tokens before this one is done.
+            other = pool.submit(revoke, database, "b")
+            with pytest.raises(TimeoutError):
+                other.result(0.3)
+        with pytest.raises(Conflict, match="last admin token"):
+            other.result(10)
+    with database.read() as session:
+        left = session.scalars(select(Token.name).where(Token.revoked.is_(None))).all()
+    assert left == ["b"]
+
+
+def revoke(database: Database, name: str) -> None:
+    with database.write() as session:
+        auth.revoke(session, CONTROLLER, name)
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from controller.cli.client import Client
+from controller.deployments.models import Deployment
 from tests.controller.cli.conftest import Command
 from tests.controller.server import Api
 
@@ -132,6 +135,24 @@ def test_status_shows_the_fleet_at_a_glance(api: Api, plugfleet: Command) -> Non
     assert found["running"] == [] and found["failures"] == []
     shown = plugfleet("status").out
     assert "1 host" in shown and "Nothing was published yet." in shown
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_status_shows_a_deployment_that_begins_while_it_looks(
+    api: Api, plugfleet: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with api.context.database.write() as session:
+        session.add(Deployment(release=1, status="running"))
+    get = Client.get
+
+    def a_moment_before(self: Client, path: str, **query: Any) -> Any:
+        found = get(self, path, **query)
+        if path == "overview":
+            found["deployments"] = {"queued": 1, "running": 0, "canceling": 0}
+        return found
+
+    monkeypatch.setattr(Client, "get", a_moment_before)
+    assert [row["id"] for row in plugfleet("status", "--json").json()["running"]] == [1]
 
 
 def test_a_limited_token_sees_its_hosts_alone(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import stat
@@ -25,8 +26,16 @@ SERVE = [sys.executable, "-m", "controller.cli", "serve", "--port", "0", "--json
 
 @pytest.fixture(autouse=True)
 def nothing_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PLUGFLEET_CONFIG", str(tmp_path / "controller.toml"))
+    monkeypatch.setenv("PLUGFLEET_CONFIG", os.devnull)
     monkeypatch.setenv("PLUGFLEET_DATA_DIR", str(tmp_path / "data"))
+
+
+@pytest.fixture
+def new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A settings file that `init` is to make."""
+    file = tmp_path / "controller.toml"
+    monkeypatch.setenv("PLUGFLEET_CONFIG", str(file))
+    return file
 
 
 @contextmanager
@@ -76,6 +85,7 @@ def test_a_port_that_is_taken_is_named(command: Command, monkeypatch: pytest.Mon
     assert f"port {port}" in run.err and "PLUGFLEET_PORT" in run.err
 
 
+@pytest.mark.usefixtures("new_file")
 def test_init_makes_a_controller_that_serve_finds(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,6 +101,7 @@ def test_init_makes_a_controller_that_serve_finds(
         command("--url", first["url"], "status")
 
 
+@pytest.mark.usefixtures("new_file")
 def test_init_overwrites_nothing(command: Command, tmp_path: Path) -> None:
     command("init")
     kept = {file: file.read_bytes() for file in (tmp_path / "data").iterdir() if file.is_file()}
@@ -101,6 +112,7 @@ def test_init_overwrites_nothing(command: Command, tmp_path: Path) -> None:
     assert not other.exists()
 
 
+@pytest.mark.usefixtures("new_file")
 def test_init_that_fails_can_be_repeated(command: Command, tmp_path: Path) -> None:
     command("init", "--database-url", "sqlite:////no/such/folder/x.db", code=3)
     command("init")
@@ -112,6 +124,7 @@ def test_init_says_where_it_cannot_write(command: Command) -> None:
     assert "cannot write" in run.err and "PLUGFLEET_CONFIG" in run.err
 
 
+@pytest.mark.usefixtures("new_file")
 def test_keys_are_rotated_step_by_step(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,23 +132,29 @@ def test_keys_are_rotated_step_by_step(
     monkeypatch.setenv("PLUGFLEET_TOKEN", made["token"])
     body = {"name": "web1", "secrets": {"ansible_password": "s3cret"}}
     headers = {"Authorization": f"Bearer {made['token']}"}
-    with serving() as (_, first):
-        answer = httpx2.post(f"{first['url']}/api/v1/hosts", json=body, headers=headers)
-        assert answer.status_code == 201, answer.text
     keys = tmp_path / "data" / "secret.key"
     old = keys.read_text().split()
-    command("init", "--new-key")
-    assert keys.read_text().split()[1:] == old
-    assert command("secrets", "rotate", "--drop-old", "--json").json() == {
-        "sealed": {"hosts": 1, "hostgroups": 0, "bindings": 0, "sources": 0},
-        "dropped_keys": 1,
-    }
-    assert len(keys.read_text().split()) == 1 and keys.read_text().split() != old
+    with serving() as (_, first):
+        hosts = f"{first['url']}/api/v1/hosts"
+        answer = httpx2.post(hosts, json=body, headers=headers)
+        assert answer.status_code == 201, answer.text
+        command("init", "--new-key")
+        assert keys.read_text().split()[1:] == old
+        assert command("secrets", "rotate", "--drop-old", "--json").json() == {
+            "sealed": {"hosts": 1, "hostgroups": 0, "bindings": 0, "sources": 0},
+            "dropped_keys": 1,
+        }
+        assert len(keys.read_text().split()) == 1 and keys.read_text().split() != old
+        # The controller that runs reads what others sealed, and seals what others can read.
+        body = {"secrets": {"ansible_become_password": "s3cret too"}}
+        answer = httpx2.patch(f"{hosts}/web1", json=body, headers=headers)
+        assert answer.status_code == 200, answer.text
     with serving() as (_, second):
         host = command("--url", second["url"], "host", "show", "web1", "--json").json()
-    assert host["secrets"] == ["ansible_password"]
+    assert host["secrets"] == ["ansible_become_password", "ansible_password"]
 
 
+@pytest.mark.usefixtures("new_file")
 def test_a_key_in_a_variable_is_rotated_by_hand(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,7 +169,9 @@ def test_a_key_in_a_variable_is_rotated_by_hand(
     assert "0 secrets" in command("secrets", "rotate").out
 
 
-@pytest.mark.parametrize("words", [("init", "--new-key"), ("secrets", "rotate")])
+@pytest.mark.parametrize(
+    "words", [("init", "--new-key"), ("secrets", "rotate"), ("token", "rescue")]
+)
 def test_keys_of_a_controller_that_is_not_there_are_not_made(
     command: Command, tmp_path: Path, words: tuple[str, ...]
 ) -> None:

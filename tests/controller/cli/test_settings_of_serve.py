@@ -12,6 +12,7 @@ from tests.controller.cli.conftest import Command
 
 @pytest.fixture(autouse=True)
 def nothing_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "controller.toml").touch()
     monkeypatch.setenv("PLUGFLEET_CONFIG", str(tmp_path / "controller.toml"))
     monkeypatch.setenv("PLUGFLEET_DATA_DIR", str(tmp_path / "data"))
     # Logging belongs to the tests' process.
@@ -64,5 +65,12 @@ def test_a_key_file_that_others_can_read_is_refused(command: Command, tmp_path: 
     assert "can be read by others" in run.err and "chmod 600" in run.err
 
 
-def test_a_settings_file_that_is_named_must_be_there(command: Command) -> None:
-    assert "there is no settings file" in command("serve", "--config", "/no/such", code=2).err
+def test_a_settings_file_that_is_named_must_be_there(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for words in (("serve",), ("secrets", "rotate"), ("token", "rescue")):
+        run = command(*words, "--config", "/no/such", code=2)
+        assert "there is no settings file /no/such" in run.err
+        monkeypatch.setenv("PLUGFLEET_CONFIG", "/no/such/one")
+        assert "there is no settings file /no/such/one" in command(*words, code=2).err
+    assert not (tmp_path / "data").exists(), "nothing was begun with the defaults"

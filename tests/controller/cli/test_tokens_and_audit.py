@@ -19,6 +19,23 @@ def test_a_token_is_made_shown_once_and_revoked(api: Api, plugfleet: Command) ->
     assert api.connect(text).get("tokens/current").status_code == 401
 
 
+def test_a_lost_admin_token_is_replaced_on_the_controllers_machine(
+    api: Api, plugfleet: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLUGFLEET_DATA_DIR", str(api.context.settings.data_dir))
+    monkeypatch.setenv("PLUGFLEET_DATABASE_URL", api.context.settings.database)
+    monkeypatch.setenv("PLUGFLEET_TOKEN", "")
+    made = plugfleet("token", "rescue", "--json").json()
+    assert made["name"].startswith("rescue-") and made["scope"] == "admin"
+    monkeypatch.setenv("PLUGFLEET_TOKEN", made["token"])
+    plugfleet("token", "revoke", "admin")
+    (entry,) = plugfleet("audit", "--name", made["name"], "--json").json()
+    assert (entry["actor"], entry["action"]) == ("console of the machine", "token.create")
+    assert made["token"] not in str(entry)
+    assert "there is a token 'admin'" in plugfleet("token", "rescue", "admin", code=2).err
+    assert "is no name" in plugfleet("token", "rescue", "a b", code=2).err
+
+
 def test_the_audit_log_shows_who_changed_what(plugfleet: Command) -> None:
     plugfleet("token", "create", "ci")
     entries = plugfleet("audit", "--name", "ci", "--json").json()

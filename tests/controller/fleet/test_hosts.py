@@ -14,6 +14,7 @@ from controller.database import counters
 from controller.database.base import now
 from controller.deployments.models import Deployment, HostLock
 from controller.fleet.models import Host, HostState
+from controller.plans.service import digests
 from tests.controller.server import Api
 
 BODY: dict[str, Any] = {
@@ -267,6 +268,8 @@ def fill(api: Api) -> None:
         )
     beginning = now()
     with api.context.database.write() as session:
+        plans = digests(session, api.context.vault)
+        digest = plans[session.scalars(select(Host.id).where(Host.name == "h1")).one()]
         for number, state in enumerate(HostState):
             session.execute(
                 update(Host)
@@ -275,6 +278,8 @@ def fill(api: Api) -> None:
                     state=state.value,
                     state_since=beginning - timedelta(hours=number),
                     reported_release=number or None,
+                    # Or the controller would find out by itself that it is none of a converged host.
+                    reported_plan=digest if state == HostState.CONVERGED else "",
                     last_heartbeat=beginning - timedelta(minutes=number) if number > 2 else None,
                 )
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -143,7 +144,7 @@ def test_a_backup_that_cannot_be_made_leaves_nothing(filled: Api, tmp_path: Path
 
 def test_the_command_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLUGFLEET_DATA_DIR", str(tmp_path / "nothing"))
-    monkeypatch.setenv("PLUGFLEET_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("PLUGFLEET_CONFIG", os.devnull)
     done = subprocess.run(
         [sys.executable, "-m", "controller.operations.backup", str(tmp_path / "b")],
         capture_output=True,

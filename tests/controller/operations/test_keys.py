@@ -8,7 +8,14 @@ import pytest
 from sqlalchemy import select
 
 from controller.auth.principal import CONTROLLER
-from controller.auth.vault import Vault, VaultError, new_key, read_keys
+from controller.auth.vault import (
+    Vault,
+    VaultError,
+    load_vault,
+    new_key,
+    read_keys,
+    write_keys,
+)
 from controller.bindings.models import BindingRow
 from controller.catalog.models import SourceRow
 from controller.database.tables import Base
@@ -83,3 +90,35 @@ def test_a_key_that_is_missing_changes_nothing(context: Context, keys: Path) -> 
 def test_the_key_file_stays_its_owners_alone(keys: Path) -> None:
     add_key(keys)
     assert keys.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_vault_that_is_open_follows_its_key_file(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    add_key(file)
+    running = load_vault("", file)
+    first = running.seal(SECRET)
+    mark = running.fingerprint(first)
+    add_key(file)
+    by_another = load_vault("", file).seal(SECRET)
+    assert running.open(by_another) == SECRET, "sealed with a key that came later"
+    renewed = running.renew(first)
+    write_keys(file, read_keys(file)[:1])
+    for text in (renewed, running.seal(SECRET)):
+        assert load_vault("", file).open(text) == SECRET, "the old key is not used any more"
+    assert running.fingerprint(renewed) == mark
+
+
+def test_a_vault_says_what_became_of_its_key_file(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    add_key(file)
+    running = load_vault("", file)
+    known = running.seal(SECRET)
+    file.unlink()
+    assert running.open(running.seal(SECRET)) == SECRET, "what it knows stays"
+    for content, mode, says in (("rubbish", 0o600, "is not one"), (new_key(), 0o644, "by others")):
+        file.write_text(content)
+        file.chmod(mode)
+        for _ in range(2):
+            with pytest.raises(VaultError, match=says):
+                running.seal(SECRET)
+        assert running.open(known) == SECRET

@@ -250,14 +250,18 @@ def test_a_preview_of_a_rule_tells_who_joins_and_who_leaves(fleet: Api) -> None:
     ]
 
 
-def test_a_preview_of_a_rollback_tells_what_would_not_work(
-    fleet: Api, make_source: MakeSource
-) -> None:
-    source = make_source()
+def publish_twice(fleet: Api, source: SourceRepository) -> None:
+    """Release 1, and release 2 which has sys/load too."""
     publish(fleet, source)
     source.write("sys/load/60_load.sh")
     source.commit()
     publish(fleet, source)
+
+
+def test_a_preview_of_a_rollback_tells_what_would_not_work(
+    fleet: Api, make_source: MakeSource
+) -> None:
+    publish_twice(fleet, make_source())
     bind(fleet, "web", "sys/load")
     seen = preview(fleet, release=1)
     assert seen["text"] == "these 3 hosts, -1 plugin"
@@ -292,16 +296,39 @@ def test_a_preview_of_the_impossible_is_refused_by_its_field(fleet: Api) -> None
 
 
 def test_a_limited_token_previews_its_hostgroups_only(fleet: Api) -> None:
-    bind(fleet, "db", "sys/ntp")
+    number = bind(fleet, "db", "sys/ntp")
     client = fleet.connect(fleet.token_of(Scope.VIEWER, ["web"]))
     allowed = {"bindings": {"add": [{"hostgroup": "web", "plugin": "sys/load"}]}}
     assert client.post("plans/preview", json=allowed).json()["hosts"] == 2
-    for body in (
-        {"bindings": {"add": [{"hostgroup": "db", "plugin": "sys/load"}]}},
-        {"bindings": {"remove": [1]}},
-        {"hostgroups": [{"name": "db", "rule": ""}]},
+    for body, status in (
+        ({"bindings": {"add": [{"hostgroup": "db", "plugin": "sys/load"}]}}, 403),
+        ({"bindings": {"remove": [number]}}, 422),
+        ({"hostgroups": [{"name": "db", "rule": ""}]}, 403),
+        ({"hostgroups": [{"name": "web", "rule": "a=1"}]}, 403),
+        ({"hostgroups": [{"name": "web", "add": ["d1"]}]}, 422),
     ):
-        assert client.post("plans/preview", json=body).status_code == 403
+        response = client.post("plans/preview", json=body)
+        assert response.status_code == status, (body, response.text)
+
+
+def test_a_limited_token_is_not_told_of_other_hostgroups_by_a_preview(
+    fleet: Api, make_source: MakeSource
+) -> None:
+    publish_twice(fleet, make_source())
+    fleet.send("POST", "hostgroups/db/members", 200, json={"add": ["w1"]})
+    for hostgroup in ("web", "db"):
+        bind(fleet, hostgroup, "sys/load")
+    everything = preview(fleet, release=1)
+    assert [row["hostgroup"] for row in everything["by_hostgroup"]] == ["db", "web"]
+    client = fleet.connect(fleet.token_of(Scope.VIEWER, ["web"]))
+    told = client.post("plans/preview", json={"release": 1}).json()
+    assert [row["hostgroup"] for row in told["by_hostgroup"]] == ["web"]
+    assert [text.split(":")[0] for text in told["problems"]] == ["hostgroup web"]
+    fleet.send("DELETE", "hostgroups/web?force=true", 204)
+    fleet.send("POST", "hostgroups", 201, json={"name": "webs"})
+    body = {"bindings": {"add": [{"hostgroup": "web", "plugin": "sys/load"}]}}
+    response = client.post("plans/preview", json=body)
+    assert response.status_code == 422 and "webs" not in response.text
 
 
 def test_variables_of_groups_are_merged_in_ansibles_order(fleet: Api) -> None:
