@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 
-.PHONY: help demo test lint bench-deploy bench-overhead bench-executor bench-controller bench-events docs lock clean
+.PHONY: help demo test lint bench-deploy bench-overhead bench-executor bench-controller bench-events bench-heartbeats docs lock clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -26,10 +26,11 @@ $(VENV)/.test-installed: $(VENV)/.installed requirements-test.lock
 demo: $(VENV)/.installed  ## run the main job on three demo hosts of this machine; ONCE=1 ends after the table
 	@$(BIN)/python -m demo $(if $(ONCE),--once)
 
+# Three on two cores: much of what is tested waits. In the order of the folders: ends with short files.
 test: $(VENV)/.test-installed  ## install what the tests need, then lint, types and all tests
 	@tests/install-packages
 	@$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=15
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=15
 
 lint: $(VENV)/.test-installed  ## ruff, mypy, import-linter, vermin, ansible-lint
 	$(BIN)/ruff check .
@@ -53,6 +54,9 @@ bench-executor: $(VENV)/.test-installed  ## 200 plugins for two minutes: memory,
 
 bench-events: $(VENV)/.installed  ## 5,000 events/s from a run to 20 readers, and the API's times meanwhile
 	@$(BIN)/python -m benchmarks.bench_events
+
+bench-heartbeats: $(VENV)/.installed  ## 10,000 agents connected: CPU, memory, times, 2,000 calls/s, a restart under them
+	@$(BIN)/python -m benchmarks.bench_heartbeats
 
 bench-controller: $(VENV)/.installed  ## 10,000 hosts in SQLite: plans, lists, inventory, preview, a deployment that has nothing to do
 	@$(BIN)/python -m benchmarks.bench_controller

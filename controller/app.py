@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
@@ -11,6 +11,8 @@ from fastapi import APIRouter, FastAPI
 from fastapi.concurrency import run_in_threadpool
 from fastapi.openapi.utils import get_openapi
 
+from controller.agents.api import router as agents
+from controller.agents.flow import Agents, begin
 from controller.audit.api import router as audit
 from controller.auth.api import router as tokens
 from controller.auth.vault import load_vault
@@ -38,9 +40,9 @@ from controller.plans.flow import PlanWatch
 from controller.reports.api import router as reports
 from controller.settings import Settings
 from controller.web import problems
-from controller.web.deps import Context
-from controller.web.problems import Problem
-from controller.web.requests import RequestLog
+from controller.web.deps import Context, Turns
+from controller.web.problems import Problem, answers
+from controller.web.requests import BodyLimit, RequestLog
 
 API = "/api/v1"
 _ROUTERS: tuple[APIRouter, ...] = (
@@ -49,6 +51,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     imports,
     hosts,
     hostgroups,
+    agents,
     reports,
     overview,
     configuration,
@@ -78,21 +81,34 @@ def open_context(settings: Settings) -> Context:
 
 
 def create_app(context: Context) -> FastAPI:
-    """The application around what is open."""
+    """The application around what is open, which is `state.context` when it starts."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # Not the argument: tests, which need one after another, build the routes only once.
+        context: Context = app.state.context
+        app.state.inventories = Bodies()
+        app.state.turns = Turns()
         await run_in_threadpool(publisher_of(context).sync_at_start)
         watch = PlanWatch(context.database, context.vault)
         watch.start()
         dispatcher = Dispatcher(context.settings, context.database, context.vault)
         streams = Streams(context.database)
+        # `plugfleet serve` begins to answer agents before the database does.
+        heard: Agents | None = app.state.agents
         try:
+            if heard is None:
+                heard = app.state.agents = await run_in_threadpool(begin, context.settings)
+            if heard is not None:
+                await run_in_threadpool(heard.follow, context.database, context.vault)
             await run_in_threadpool(dispatcher.start)
             app.state.dispatcher, app.state.streams = dispatcher, streams
             yield
         finally:
             await streams.close()
+            if heard is not None:
+                await run_in_threadpool(heard.stop)
+                app.state.agents = None
             await run_in_threadpool(dispatcher.stop)
             await run_in_threadpool(watch.stop)
             context.database.close()
@@ -105,7 +121,8 @@ def create_app(context: Context) -> FastAPI:
         redoc_url=None,
     )
     app.state.context = context
-    app.state.inventories = Bodies()
+    app.state.agents = None
+    app.add_middleware(BodyLimit)
     app.add_middleware(RequestLog)
     problems.install(app)
     app.include_router(health)
@@ -128,5 +145,13 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= problem.pop("$defs", {})
         schemas["Problem"] = problem
+        for operation in _operations(schema):
+            if "requestBody" in operation:  # what the middleware refuses
+                operation["responses"] |= {str(status): a for status, a in answers(413).items()}
         app.openapi_schema = schema
     return app.openapi_schema
+
+
+def _operations(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for path in schema["paths"].values():
+        yield from path.values()

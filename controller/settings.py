@@ -6,6 +6,7 @@ a test holds against this class.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,6 +18,10 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from controller.errors import PlugfleetError
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _DEFAULT_DATA_DIR = Path("~/.local/share/plugfleet")
 
@@ -76,6 +81,54 @@ class Settings(BaseSettings):
     source_timeout: Annotated[
         float, Field(gt=0, description="Seconds that one source's git server may take.")
     ] = 60
+    agents_listen: Annotated[
+        str,
+        Field(
+            description="Where to listen for agents' heartbeats, e.g. 0.0.0.0:6030; empty is off."
+        ),
+    ] = ""
+    agents_tls_listen: Annotated[
+        str,
+        Field(
+            description="The same with TLS, for clients with a certificate of their host's name; default port 6031."
+        ),
+    ] = ""
+    agents_tls_certificate: Annotated[
+        Path | None, Field(description="PEM file of this server's certificate, with its chain.")
+    ] = None
+    agents_tls_key: Annotated[Path | None, Field(description="PEM file of its key.")] = None
+    agents_tls_authority: Annotated[
+        Path | None, Field(description="PEM file of the authority of the clients' certificates.")
+    ] = None
+    agents_networks: Annotated[
+        str,
+        Field(
+            description="Networks that agents may come from, comma separated; empty is everywhere."
+        ),
+    ] = ""
+    agents_trustable: Annotated[
+        str,
+        Field(
+            description="What agents get as TrustableIps: who may call their /exit, /run and /config/reload."
+        ),
+    ] = ""
+    agents_upstream: Annotated[
+        str,
+        Field(description="A real hbs that gets the calls that are not ours; empty is none."),
+    ] = ""
+    agents_connections: Annotated[
+        int, Field(ge=1, description="Agents' connections that may be open in all.")
+    ] = 20_000
+    agents_connections_per_address: Annotated[
+        int, Field(ge=1, description="Agents' connections of one address.")
+    ] = 1000
+    agents_idle: Annotated[
+        int,
+        Field(
+            ge=60,
+            description="Seconds of silence after which a connection is closed; more than any agent's interval.",
+        ),
+    ] = 3600
     keep_events_days: Annotated[
         int, Field(ge=1, description="Days that the events of ended deployments are kept.")
     ] = 30
@@ -87,7 +140,27 @@ class Settings(BaseSettings):
         Field(description="Least level that is logged."),
     ] = "info"
 
-    @field_validator("data_dir", "project_dir", "secret_key_file")
+    @field_validator("agents_listen", "agents_tls_listen", "agents_upstream")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if value:
+            split_address(value, 1)
+        return value
+
+    @field_validator("agents_networks")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        networks(value)
+        return value
+
+    @field_validator(
+        "data_dir",
+        "project_dir",
+        "secret_key_file",
+        "agents_tls_certificate",
+        "agents_tls_key",
+        "agents_tls_authority",
+    )
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value.expanduser().absolute() if value else value
@@ -120,12 +193,70 @@ class Settings(BaseSettings):
         return self.secret_key_file or self.data_dir / "secret.key"
 
     @property
+    def agent_networks(self) -> tuple[Network, ...]:
+        """The networks that agents may come from; none is everywhere."""
+        return networks(self.agents_networks)
+
+    @property
     def catalog_dir(self) -> Path:
         """The folder of the deploy repository."""
         return self.data_dir / "catalog"
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """The networks of a comma separated text.
+
+    Raises:
+        ValueError: one is none.
+    """
+    return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+
+
+def split_address(text: str, default_port: int) -> tuple[str, int]:
+    """Host and port of `host:port`, `[::]:port`, `host` or `:port`; an empty host is every address.
+
+    Raises:
+        ValueError: says what is wrong.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        host, port = text, ""
+    if host.count(":") and not (host.startswith("[") and host.endswith("]")):
+        raise ValueError(f"{text!r}: put an IPv6 address into brackets, [::]:6030")
+    if port and (not port.isascii() or not port.isdigit() or int(port) > 65535):
+        raise ValueError(f"{text!r}: {port!r} is no port")
+    return host.strip("[]"), int(port) if port else default_port
+
+
+class SettingsError(PlugfleetError):
+    """The settings file cannot be used; nothing was begun."""
+
+    code, title = "settings", "The settings file cannot be used"
 
 
 def settings_file() -> Path:
     """Where the settings file is, whether it exists or not."""
     named = os.environ.get("PLUGFLEET_CONFIG")
     return Path(named) if named else Path("/etc/plugfleet/controller.toml")
+
+
+def check_settings_file() -> None:
+    """Refuse a settings file that somebody named and that is not there: defaults in its place would
+    open another database. The one at the usual place may be missing.
+
+    Raises:
+        SettingsError: names the file.
+    """
+    file = settings_file()
+    try:
+        file.open("rb").close()
+    except FileNotFoundError:
+        if os.environ.get("PLUGFLEET_CONFIG"):
+            raise SettingsError(
+                f"there is no settings file {file}",
+                hint="correct PLUGFLEET_CONFIG or --config, or make one with `plugfleet init`",
+            ) from None
+    except IsADirectoryError:
+        raise SettingsError(f"{file} is no settings file") from None
+    except OSError as error:
+        raise SettingsError(f"cannot read {file}: {error.strerror or error}") from None

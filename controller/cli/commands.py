@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from controller.cli import (
+    agent,
     apply,
     audit,
     bind,
@@ -60,6 +61,8 @@ app.command("serve")(serve.serve)
 app.command("init")(init.init)
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(host.app, name="host")
+host.app.command("adopt")(agent.adopt)
+app.add_typer(agent.app, name="agent")
 app.add_typer(group.app, name="group")
 app.add_typer(source.app, name="source")
 app.add_typer(bind.app, name="bind")

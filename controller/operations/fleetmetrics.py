@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from controller.agents.models import AgentRow, UnknownHost
 from controller.catalog.models import ReleaseRow
 from controller.database.base import now
 from controller.deployments.models import Deployment, Status
@@ -43,6 +44,7 @@ class _Fleet(Collector):
         """The gauges."""
         yield from self._hosts()
         yield from self._heartbeats()
+        yield from self._agents()
         yield from self._deployments()
         release = self._session.scalar(select(func.max(ReleaseRow.number)))
         yield _gauge("plugfleet_release", "Number of the newest release; 0 is none.", release or 0)
@@ -82,6 +84,18 @@ class _Fleet(Collector):
             if moment is not None:
                 lag.add_metric([quantile], _since(moment))
         yield lag
+
+    def _agents(self) -> Iterator[GaugeMetricFamily]:
+        unknown = self._session.scalar(select(func.count(UnknownHost.id))) or 0
+        yield _gauge(
+            "plugfleet_unknown_hosts", "Hosts that send heartbeats and that nobody made.", unknown
+        )
+        claimed = select(func.count(AgentRow.host_id)).where(AgentRow.claimed_by != "")
+        yield _gauge(
+            "plugfleet_claimed_hosts",
+            "Hosts in whose names another address sends heartbeats.",
+            self._session.scalar(claimed) or 0,
+        )
 
     def _deployments(self) -> Iterator[GaugeMetricFamily]:
         deployments = GaugeMetricFamily(

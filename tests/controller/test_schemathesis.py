@@ -83,6 +83,7 @@ def known(api: Api) -> Known:
     client.post("hostgroups", json={"name": HOSTGROUP, "rule": "role=web"})
     client.post("tokens", json={"name": "ci", "scope": "viewer"})
     client.post("sources", json={"name": "plugins", "path": "p", "url": "file:///nowhere"})
+    rule = client.post("adoption-rules", json={"pattern": "web-*"}).json()
     bound = client.post("bindings", json={"hostgroup": HOSTGROUP, "plugin": "sys/disk"}).json()
     return {
         "hosts": {"name": HOST},
@@ -90,6 +91,7 @@ def known(api: Api) -> Known:
         "tokens": {"name": "ci"},
         "sources": {"name": "plugins"},
         "bindings": {"id": bound.get("id", 1)},
+        "adoption-rules": {"id": rule.get("id", 1)},
         "deployments": {"id": 1},
         "plans": {"host": HOST},
     }
