@@ -48,6 +48,9 @@ _HEARTBEAT_FIELDS = (
     "heartbeat.addr",
     "heartbeat.interval",
     "heartbeat.timeout",
+    "heartbeat.tls.authority",
+    "heartbeat.tls.certificate",
+    "heartbeat.tls.key",
 )
 
 

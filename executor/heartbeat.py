@@ -15,6 +15,7 @@ from executor import __version__
 from executor.config import split_address
 from executor.jsonrpc import JsonRpcClient
 from executor.schedule import spread
+from executor.tls import wrapper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,7 +66,10 @@ class Heartbeat:
         self._saved = saved_list_path(config)
         self.last_error = ""
         self._client = JsonRpcClient(
-            loop, split_address(config["heartbeat.addr"]), config["heartbeat.timeout"] / 1000.0
+            loop,
+            split_address(config["heartbeat.addr"]),
+            config["heartbeat.timeout"] / 1000.0,
+            wrapper(config),
         )
         first = spread(config.hostname(), "heartbeat", min(_FIRST_WITHIN, self._interval))
         self._timer: Timer = loop.call_later(first, self._beat)

@@ -10,6 +10,7 @@ from executor.net import CALL_TIMEOUT, MAX_ANSWER, Connection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
     from typing import Any
 
@@ -37,11 +38,19 @@ class JsonRpcClient:
         "_loop",
         "_next_id",
         "_timer",
+        "_tls",
         "address",
     )
 
-    def __init__(self, loop: Loop, address: tuple[str, int], dial_timeout: float) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        address: tuple[str, int],
+        dial_timeout: float,
+        tls: Callable[[socket.socket], socket.socket] | None = None,
+    ) -> None:
         self._loop = loop
+        self._tls = tls
         self.address = address
         self._dial_timeout = dial_timeout
         self._connection: Connection | None = None
@@ -70,7 +79,12 @@ class JsonRpcClient:
             self._input = b""
             self._next_id = 0
             self._connection = Connection(
-                self._loop, self.address, self._dial_timeout, self._received, self._lost
+                self._loop,
+                self.address,
+                self._dial_timeout,
+                self._received,
+                self._lost,
+                self._tls,
             )
         head = b'{"method":%s,"params":[' % json.dumps(method).encode("ascii")
         self._connection.send(head + param + b'],"id":%d}\n' % self._next_id)

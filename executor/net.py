@@ -23,7 +23,7 @@ MAX_ANSWER = 4 << 20
 
 class Connection:
     """A client connection. `on_closed(reason)` comes once, when it could not be opened or ended;
-    not after close().
+    not after close(). `tls` wraps the connected socket, see executor.tls.
     """
 
     __slots__ = (
@@ -35,6 +35,7 @@ class Connection:
         "_on_data",
         "_out",
         "_socket",
+        "_tls",
         "_where",
         "local_ip",
         "opened",
@@ -47,8 +48,10 @@ class Connection:
         dial_timeout: float,
         on_data: Callable[[bytes], None],
         on_closed: Callable[[str], None],
+        tls: Callable[[socket.socket], socket.socket] | None = None,
     ) -> None:
         self._loop = loop
+        self._tls = tls
         self._where = "{}:{}".format(*address)
         self._dial_timeout = dial_timeout
         self._on_data = on_data
@@ -116,6 +119,31 @@ class Connection:
         if code:
             self._refused(os.strerror(code))
             return
+        if self._tls is None:
+            self._open()
+            return
+        try:
+            self._socket = self._tls(self._socket)
+        except OSError as failure:
+            self._fail(f"{self._where}: {failure}")
+            return
+        self._shake_hands(0)
+
+    def _shake_hands(self, _events: int) -> None:
+        connection: Any = self._socket
+        try:
+            connection.do_handshake()
+        except OSError as failure:
+            wanted = _wanted(failure)
+            if wanted:
+                self._loop.watch(connection.fileno(), wanted, self._shake_hands)
+            else:
+                self._fail(f"{self._where}: TLS: {failure}")
+            return
+        self._open()
+
+    def _open(self) -> None:
+        assert self._socket is not None
         if self._dial is not None:
             self._dial.cancel()
         self.opened = True
@@ -129,16 +157,24 @@ class Connection:
         if self._socket is None or not events & (READ | HANGUP):
             return
         try:
-            data = self._socket.recv(65536)
+            data = self._received(self._socket)
         except BlockingIOError:
             return
         except OSError as failure:
-            self._fail(f"{self._where}: {failure.strerror}")
+            if not _wanted(failure):
+                self._fail(f"{self._where}: {failure.strerror}")
             return
         if data:
             self._on_data(data)
         else:
             self._fail(f"{self._where} closed the connection")
+
+    def _received(self, connection: Any) -> bytes:
+        data: bytes = connection.recv(65536)
+        # What TLS has read ahead wakes no poll.
+        while data and self._tls is not None and connection.pending():
+            data += connection.recv(65536)
+        return data
 
     def _flush(self) -> None:
         if self._socket is None:
@@ -149,8 +185,9 @@ class Connection:
         except BlockingIOError:
             pass
         except OSError as failure:
-            self._fail(f"{self._where}: {failure.strerror}")
-            return
+            if not _wanted(failure):
+                self._fail(f"{self._where}: {failure.strerror}")
+                return
         events = READ | WRITE if self._out else READ
         self._loop.watch(self._socket.fileno(), events, self._ready)
 
@@ -171,3 +208,9 @@ class Connection:
             self._socket.close()
             self._socket = None
             self.opened = False
+
+
+def _wanted(failure: OSError) -> int:
+    """What TLS waits for before it can go on; 0 where that is not the trouble."""
+    kind = type(failure).__name__  # importing ssl costs memory that few need
+    return {"SSLWantReadError": READ, "SSLWantWriteError": WRITE}.get(kind, 0)

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 _BACK_OFF_MOST = 60.0
 _SOUND_AFTER = 60.0
 _STOP_SECONDS = 10.0
-_UP_SECONDS = 1.0
+# A daemon that fails right after it got its lock: its first bind, its first look at the plugins.
+_UP_SECONDS = 0.3
 _NOT_RUNNING = 3
 
 
