@@ -23,6 +23,11 @@ def is_lfs_pointer(head: bytes) -> bool:
     return head.startswith(_LFS_HEAD)
 
 
+def is_program(head: bytes) -> bool:
+    """Whether these bytes begin a compiled program."""
+    return head.startswith(_ELF)
+
+
 def lfs_problem(path: str) -> Problem:
     """What to say about a Git LFS pointer."""
     return error(
@@ -61,7 +66,7 @@ def script_problems(path: str, head: bytes, mode: int) -> list[Problem]:
             )
         )
         return problems
-    if head.startswith(_ELF):
+    if is_program(head):
         problems.append(
             info(
                 path,
@@ -127,6 +132,20 @@ def _shebang_problems(path: str, head: bytes) -> list[Problem]:
             )
         )
     return problems
+
+
+def ending_problem(path: str, source: bytes) -> Problem | None:
+    """A script whose last line has no line end, or None; `source` is all of its content."""
+    if not source or source.endswith(b"\n"):
+        return None
+    return info(
+        path,
+        "no-final-newline",
+        "the last line has no line end: what is appended to the file joins it, and a loop over "
+        "`read` leaves it out",
+        "end the file with a line end",
+        line=source.count(b"\n") + 1,
+    )
 
 
 def why_not_runnable(full_path: str, search_path: str | None = None) -> Problem | None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 
 import os
 
-from agentplugin import content, names
-from agentplugin.entrychecks import LARGE_BYTES, entry_problems, stray_problem
-from agentplugin.manifestfolder import folder_problems
+from agentplugin import content, fixes, names
+from agentplugin.entrychecks import entry_problems, stray_problem
+from agentplugin.manifestfolder import command_entry, folder_problems
 from agentplugin.plans import MANIFEST_NAME
 from agentplugin.problems import ERROR, INFO, WARNING, Problem, error, info, shown, warning
-from agentplugin.pythonsyntax import syntax_problem
+from agentplugin.scripttext import text_problems
 from agentplugin.shebangs import read_shebang
 from agentplugin.treescan import DIRECTORY, Directory, Entry, scan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
 LONG_STEP = 86400
@@ -23,28 +24,25 @@ LONG_STEP = 86400
 
 
 class Report:
-    """What a tree holds and what is wrong with it; `problems` sorted by path and line."""
+    """What a tree holds and what is wrong with it; `problems` sorted by path and line, `fixes` by path."""
 
-    __slots__ = ("plugins", "problems")
+    __slots__ = ("fixes", "plugins", "problems")
 
-    def __init__(self, plugins: list[dict[str, Any]], problems: list[Problem]) -> None:
+    def __init__(
+        self, plugins: list[dict[str, Any]], problems: list[Problem], found: list[fixes.Fix]
+    ) -> None:
         self.plugins = plugins
         self.problems = problems
-
-    def count(self, severity: str) -> int:
-        """How many findings have that severity."""
-        return sum(problem.severity == severity for problem in self.problems)
-
-    @property
-    def clean(self) -> bool:
-        """Whether there is no error; warnings may be there."""
-        return not self.count(ERROR)
+        self.fixes = found
 
     def as_dict(self) -> dict[str, Any]:
         """The report as `plugfleet lint --json` prints it."""
         return {
             "plugins": self.plugins,
-            "problems": [problem.as_dict() for problem in self.problems],
+            "problems": [
+                {**problem.as_dict(), "fixable": problem.fixable} for problem in self.problems
+            ],
+            "fixes": [{**fix.as_dict(), "path": _printable(fix.path)} for fix in self.fixes],
         }
 
 
@@ -72,7 +70,8 @@ def lint_tree(root: str) -> Report:
         problem.path = _printable(problem.path)
     problems.sort(key=Problem.sort_key)
     plugins = sorted(linter.plugins, key=lambda plugin: str(plugin["path"]))
-    return Report(plugins, problems)
+    found = sorted(linter.fixes.values(), key=lambda fix: (fix.path, fix.name))
+    return Report(plugins, problems, found)
 
 
 class _Linter:
@@ -81,6 +80,7 @@ class _Linter:
     def __init__(self) -> None:
         self.plugins: list[dict[str, Any]] = []
         self.problems: list[Problem] = []
+        self.fixes: dict[tuple[str, str], fixes.Fix] = {}
         self._script_directories: set[str] = set()
         self._manifest_directories: set[str] = set()
 
@@ -160,8 +160,12 @@ class _Linter:
         self.problems += [problem for problem in found if problem.code != "lfs-pointer"]
         shebang = read_shebang(head)
         program = shebang.program if shebang is not None else ""
-        if not any(problem.severity == ERROR for problem in found):
-            self._python(entry, program)
+        if shebang is not None:
+            runnable = not any(problem.severity == ERROR for problem in found)
+            in_text = text_problems(entry, program, runnable=runnable)
+            self.problems += in_text
+            found += in_text
+        self._note_fixes(entry, found)
         self.plugins.append(
             {
                 "path": _printable(entry.path),
@@ -173,17 +177,18 @@ class _Linter:
         )
         return True
 
-    def _python(self, entry: Entry, program: str) -> None:
-        if not program.startswith("python") or entry.size > LARGE_BYTES:
-            return
-        try:
-            source = entry.content()
-        except OSError:
-            # Removed since its first bytes were read: then it is not in the tree.
-            return
-        problem = syntax_problem(entry.path, source, program)
-        if problem is not None:
-            self.problems.append(problem)
+    def _note_fixes(self, entry: Entry, problems: list[Problem]) -> None:
+        for problem in problems:
+            try:
+                fix = fixes.fix_for(problem.code, entry)
+            except OSError:
+                # Removed since its first bytes were read: then it is not in the tree.
+                return
+            if fix is not None:
+                problem.fixable = not fix.left
+                if fix.left:
+                    problem.hint = f"{problem.hint}; not fixable by itself, as {fix.left}"
+                self.fixes.setdefault((fix.path, fix.name), fix)
 
     def _stray(self, entry: Entry) -> None:
         try:
@@ -227,6 +232,9 @@ class _Linter:
         self.problems += problems
         if manifest is None:
             return
+        command = command_entry(manifest, directory)
+        if command is not None:
+            self._note_fixes(command, problems)
         self.plugins.append(
             {
                 "path": _printable(directory.path),
@@ -242,17 +250,20 @@ class _Linter:
         )
 
 
-def summary(report: Report) -> str:
-    """One line for people: "12 step scripts, 1 manifest plugin: 2 errors, 1 warning, 0 notes"."""
-    scripts = sum(plugin["kind"] == "step-script" for plugin in report.plugins)
+def summary(plugins: Sequence[Mapping[str, Any]], severities: Sequence[str]) -> str:
+    """One line for people: "12 step scripts, 1 manifest plugin: 2 errors, 1 warning, 0 notes".
+
+    severities  of the findings
+    """
+    scripts = sum(plugin["kind"] == "step-script" for plugin in plugins)
     parts = [
-        _counted(report.count(ERROR), "error"),
-        _counted(report.count(WARNING), "warning"),
-        _counted(report.count(INFO), "note"),
+        _counted(severities.count(ERROR), "error"),
+        _counted(severities.count(WARNING), "warning"),
+        _counted(severities.count(INFO), "note"),
     ]
     return (
         f"{_counted(scripts, 'step script')}, "
-        f"{_counted(len(report.plugins) - scripts, 'manifest plugin')}: {', '.join(parts)}"
+        f"{_counted(len(plugins) - scripts, 'manifest plugin')}: {', '.join(parts)}"
     )
 
 

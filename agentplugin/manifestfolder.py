@@ -35,6 +35,12 @@ def folder_problems(directory: Directory) -> tuple[Manifest | None, list[Problem
     ]
 
 
+def command_entry(manifest: Manifest, directory: Directory) -> Entry | None:
+    """The file right in the folder that the manifest's command starts, or None."""
+    first = split_words(manifest.effective_command)[0]
+    return directory.find(first[2:]) if first.startswith("./") else None
+
+
 def _command_file_problems(manifest: Manifest, folder: str) -> list[Problem]:
     problems: list[Problem] = []
     first, *others = split_words(manifest.effective_command)

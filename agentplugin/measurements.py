@@ -76,12 +76,16 @@ class Event:
 
 
 class Rejected:
-    """A line that gives nothing, and why: `reason` is one line and names the piece at fault."""
+    """A line that gives nothing, and why: `reason` is one line and names the piece at fault.
 
-    __slots__ = ("reason",)
+    undeclared  the metric that is quarantined because the manifest does not declare it, else ""
+    """
 
-    def __init__(self, reason: str) -> None:
+    __slots__ = ("reason", "undeclared")
+
+    def __init__(self, reason: str, undeclared: str = "") -> None:
         self.reason = reason
+        self.undeclared = undeclared
 
     def __repr__(self) -> str:
         return f"Rejected({self.reason!r})"
@@ -93,15 +97,43 @@ class LineParser:
     declared  the manifest's `metrics`; with none, every metric is let through
     """
 
-    __slots__ = ("_declared", "_default", "_last")
+    __slots__ = ("_declared", "_default", "_last", "_seen")
 
     def __init__(self, declared: Sequence[str] = ()) -> None:
         self._declared = frozenset(name.upper() for name in declared)
         self._default = declared[0].upper() if declared else ""
         self._last: dict[tuple[str, str], int] = {}
+        # As printed -> in upper case, of names that the rules below let through once.
+        self._seen: dict[str, str] = {}
 
     def parse(self, line: bytes | str, now: float) -> Measurement | Event | Rejected:
         """One line, with or without its line end; `now` in epoch s is used where it has no time."""
+        return self._plain(line, now) or self._by_the_rules(line, now)
+
+    def _plain(self, line: bytes | str, now: float) -> Measurement | None:
+        """A line in the forms that nearly all have, four times as fast; None for any other."""
+        try:
+            words = (line.decode("ascii") if isinstance(line, bytes) else line).split(" ")
+            metric = self._seen[words[0]]
+            number = words[1]
+            value = float(number)
+            source = words[2] if len(words) > 2 else ""
+            timestamp = _plain_time(words[3]) if len(words) == 4 else int(now)
+        except (UnicodeDecodeError, KeyError, IndexError, ValueError):
+            return None
+        # What float() reads beyond the rules is left to them, and so is what they refuse.
+        if value - value != 0.0 or "_" in number or not number.isascii() or len(line) > MAX_LINE:
+            return None
+        if len(words) > 2 and (len(words) > 4 or not source or source[0] in "\"'"):
+            return None
+        if words[-1][-1:] in ("", "\r", "\n") or len(self._last) >= _REMEMBERED:
+            return None
+        if self._last.get((source, metric)) == timestamp:
+            return None
+        self._last[source, metric] = timestamp
+        return Measurement(metric, value, source, timestamp)
+
+    def _by_the_rules(self, line: bytes | str, now: float) -> Measurement | Event | Rejected:
         text = line.decode("utf-8", "replace") if isinstance(line, bytes) else line
         text = text.rstrip("\r\n")
         if len(text) > MAX_LINE:
@@ -122,6 +154,9 @@ class LineParser:
                     f"{shown(text)} names no metric and the manifest declares none to take"
                 )
             parts.insert(0, self._default)
+            printed = ""
+        else:
+            printed = parts[0]
         metric = parts[0].upper()
         if len(parts) < 2:
             return Rejected(f"{shown(text)} has no value: write METRIC value source timestamp")
@@ -132,13 +167,15 @@ class LineParser:
         if not math.isfinite(value):
             return Rejected(f"{shown(metric)}: {shown(parts[1])} is not a finite number")
         if self._declared and metric not in self._declared:
-            return Rejected(f"{shown(metric)} is not among the manifest's metrics")
+            return Rejected(f"{shown(metric)} is not among the manifest's metrics", metric)
         source, timestamp = _source_and_time(parts[2:], now)
         if self._last.get((source, metric)) == timestamp:
             return Rejected(f"{shown(metric)}: a second value for the same source and second")
         if len(self._last) >= _REMEMBERED:
             self._last.clear()
         self._last[source, metric] = timestamp
+        if printed and printed[0] not in "\"'" and len(self._seen) < _REMEMBERED:
+            self._seen[printed] = metric
         return Measurement(metric, value, source, timestamp)
 
 
@@ -203,6 +240,19 @@ def _source_and_time(words: list[str], now: float) -> tuple[str, int]:
     if timestamp is None:
         return "-".join(words), int(now)
     return "-".join(words[:-1]), timestamp
+
+
+def _plain_time(word: str) -> int:
+    """Epoch seconds of exactly ten or thirteen digits. Raises ValueError for any other word."""
+    if len(word) == 10:
+        divisor = 1
+    elif len(word) == 13:
+        divisor = 1000
+    else:
+        raise ValueError
+    if word[0] == "0" or not (word.isdigit() and word.isascii()):
+        raise ValueError
+    return int(word) // divisor
 
 
 def _timestamp(word: str) -> int | None:

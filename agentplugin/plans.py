@@ -4,7 +4,7 @@ with a plugin.json are plugins as well."""
 
 from __future__ import annotations
 
-from agentplugin import names
+from agentplugin import formats, names
 from agentplugin.bindings import Binding, BindingError, parse_binding
 from agentplugin.problems import Problem, error, info, shown, warning
 from agentplugin.trees import FsTree, Tree
@@ -49,16 +49,21 @@ class PlannedScript:
 class PlannedManifest:
     """A manifest plugin to run.
 
-    key, path  its folder in the tree
-    config     its configuration: flat, or {"items": [...]} where the manifest has a paramArray
+    path    its folder in the tree, or a program that is bound by itself with a format
+    key     the path; "path(args)" for a program
+    config  its configuration: flat, or {"items": [...]} where the manifest has a paramArray
+    format  what it prints, a formats.Format
     """
 
-    __slots__ = ("config", "key", "path")
+    __slots__ = ("config", "format", "key", "path")
 
-    def __init__(self, path: str, config: dict[str, Any]) -> None:
-        self.key = path
+    def __init__(
+        self, path: str, config: dict[str, Any], format_: formats.Format | None = None, key: str = ""
+    ) -> None:
+        self.key = key or path
         self.path = path
         self.config = config
+        self.format = format_ or formats.Format()
 
     def __repr__(self) -> str:
         return f"PlannedManifest({self.key!r})"
@@ -117,8 +122,9 @@ class _Resolver:
     def _add(self, entry: str | dict[str, Any], number: int) -> None:
         if isinstance(entry, dict):
             binding, config = self._manifest_entry(entry, number)
+            format_ = formats.read(entry, config, number)
         elif isinstance(entry, str):
-            binding, config = parse_binding(entry), None
+            binding, config, format_ = parse_binding(entry), None, formats.Format()
         else:
             raise BindingError(
                 "binding-wrong-type",
@@ -127,15 +133,19 @@ class _Resolver:
             )
         path = binding.path
         if self._tree.isfile(path):
+            if config is not None and format_.name != formats.BOUNDARY:
+                key = f"{path}({','.join(format_.args)})"
+                self._manifests[key] = PlannedManifest(path, config, format_, key)
+                return
             if config is not None:
                 raise BindingError(
                     "binding-not-a-manifest",
                     f"{shown(path)} is a script, it takes arguments and no configuration",
-                    f'bind "{path}(arg1,arg2)"',
+                    f'bind "{path}(arg1,arg2)", or say which "format" it prints',
                 )
             self._bind_script(binding)
         elif self._tree.isdir(path):
-            self._bind_directory(binding, config)
+            self._bind_directory(binding, config, format_)
         else:
             self._say(
                 error(
@@ -197,7 +207,9 @@ class _Resolver:
         key = f"{path}({binding.args_text or ''})"
         self._scripts[key] = PlannedScript(key, path, step, binding.args or [])
 
-    def _bind_directory(self, binding: Binding, config: dict[str, Any] | None) -> None:
+    def _bind_directory(
+        self, binding: Binding, config: dict[str, Any] | None, format_: formats.Format
+    ) -> None:
         path = binding.path
         if binding.args is not None:
             raise BindingError(
@@ -206,7 +218,7 @@ class _Resolver:
                 "bind the script itself, e.g. sys/ntp/60_offset.py(a,b)",
             )
         if self._tree.isfile(_join(path, MANIFEST_NAME)):
-            self._bind_manifest(path, config)
+            self._bind_manifest(path, config, format_)
         elif config is not None:
             raise BindingError(
                 "binding-not-a-manifest",
@@ -216,10 +228,12 @@ class _Resolver:
         elif path not in self._directories:
             self._directories.append(path)
 
-    def _bind_manifest(self, path: str, config: dict[str, Any] | None) -> None:
+    def _bind_manifest(
+        self, path: str, config: dict[str, Any] | None, format_: formats.Format
+    ) -> None:
         known = self._manifests.get(path)
         if known is None or not known.config:
-            self._manifests[path] = PlannedManifest(path, config or {})
+            self._manifests[path] = PlannedManifest(path, config or {}, format_)
         elif config and config != known.config:
             # Two hostgroups of one host disagree; running half of each would be a guess.
             self._say(

@@ -22,9 +22,10 @@ class Problem:
     code      kebab-case, stable, documented in docs/lint.md or docs/metrics.md
     message   what was wrong, with its consequence
     hint      what to do about it
+    fixable   whether the lint can mend it by itself (see agentplugin.fixes)
     """
 
-    __slots__ = ("code", "hint", "line", "message", "path", "severity")
+    __slots__ = ("code", "fixable", "hint", "line", "message", "path", "severity")
 
     def __init__(
         self,
@@ -41,6 +42,7 @@ class Problem:
         self.code = code
         self.message = message
         self.hint = hint
+        self.fixable = False
 
     def as_dict(self) -> dict[str, Any]:
         """The finding as JSON, in the order in which the lint prints it."""

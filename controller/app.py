@@ -37,6 +37,7 @@ from controller.operations.health import router as health
 from controller.overview.api import router as overview
 from controller.plans.api import router as plans
 from controller.plans.flow import PlanWatch
+from controller.portal.api import router as portal
 from controller.reports.api import router as reports
 from controller.settings import Settings
 from controller.web import problems
@@ -60,6 +61,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     bindings,
     plans,
     inventory,
+    portal,
     deployments,
 )
 # Seconds that a publish waits for another one, which ansible-playbook may be carrying out.

@@ -10,6 +10,7 @@ import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 from pydantic_settings import (
@@ -129,6 +130,18 @@ class Settings(BaseSettings):
             description="Seconds of silence after which a connection is closed; more than any agent's interval.",
         ),
     ] = 3600
+    portal_url: Annotated[
+        str,
+        Field(
+            max_length=300,
+            description="Address of an Open-Falcon portal's API (falcon-plus) to keep in step with; empty is none.",
+        ),
+    ] = ""
+    portal_user: Annotated[str, Field(description="Account of the portal to work as.")] = "root"
+    portal_token: Annotated[
+        str,
+        Field(description="Its token: `sig` of a login, or the API's default_token.", repr=False),
+    ] = ""
     keep_events_days: Annotated[
         int, Field(ge=1, description="Days that the events of ended deployments are kept.")
     ] = 30
@@ -170,6 +183,11 @@ class Settings(BaseSettings):
     def _no_trailing_slash(cls, value: str) -> str:
         return value.rstrip("/")
 
+    @field_validator("portal_url")
+    @classmethod
+    def _portal(cls, value: str) -> str:
+        return check_portal_url(value) if value else value
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -210,6 +228,20 @@ def networks(text: str) -> tuple[Network, ...]:
         ValueError: one is none.
     """
     return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+
+
+def check_portal_url(text: str) -> str:
+    """The address of a portal without what follows the host and path of its API.
+
+    Raises:
+        ValueError: it is none.
+    """
+    parts = urlsplit(text.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        raise ValueError("write it as http://falcon.example.com:8080")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("holds more than an address; the token is portal_token")
+    return text.strip().rstrip("/").removesuffix("/api/v1")
 
 
 def split_address(text: str, default_port: int) -> tuple[str, int]:

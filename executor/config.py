@@ -22,6 +22,8 @@ _HTTP_URL = re.compile(r"http://(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+)(?::([0-9]{1,5
 _CREDENTIALS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/@\s'\"]*@")
 
 MIN_SPOOL_BYTES = 64 * 1024
+SKIP = "skip"
+"""`executor.postextract`: start plugins without it, because what it would fetch is here already."""
 
 # section, key, kind, default. Kinds: bool, str, count (whole number above 0), path, ...
 _FIELDS: tuple[tuple[str, str, str, Any], ...] = (
@@ -54,6 +56,16 @@ _FIELDS: tuple[tuple[str, str, str, Any], ...] = (
     ("executor", "first_run_within", "seconds", 5),
     ("executor", "restart_pause", "seconds", 2),
     ("executor", "interpreters", "interpreters", {}),
+    ("executor", "postextract", "postextract", False),
+    ("executor", "postextract_timeout", "seconds", 300),
+    ("executor", "postextract_max_bytes", "count", 1 << 30),
+    ("executor", "node_path", "path", ""),
+    ("executor", "node_modules", "path", ""),
+    ("executor", "silence_limit", "seconds", 0),
+    ("executor", "secret_arguments", "bool", False),
+    ("executor.boundary", "url", "url", ""),
+    ("executor.boundary", "email", "str", ""),
+    ("executor.boundary", "token", "str", ""),
     ("executor.jsonl", "path", "path", ""),
     ("executor.jsonl", "max_bytes", "count", 10 * 1024 * 1024),
 )
@@ -79,11 +91,15 @@ class Config:
         return self._values["hostname"] or os.environ.get("FALCON_ENDPOINT") or os.uname().nodename
 
     def shown(self) -> dict[str, Any]:
-        """The file's content for `/config/reload`, without a git URL's credentials."""
+        """The file's content for `/config/reload`, without a git URL's credentials and tokens."""
         shown = json.loads(json.dumps(self.raw))
         plugin = shown.get("plugin")
         if isinstance(plugin, dict) and isinstance(plugin.get("git"), str):
             plugin["git"] = without_credentials(plugin["git"])
+        executor = shown.get("executor")
+        boundary = executor.get("boundary") if isinstance(executor, dict) else None
+        if isinstance(boundary, dict) and boundary.get("token"):
+            boundary["token"] = "***"
         return shown  # type: ignore[no-any-return]  # json.loads gives back what the dict above was
 
 
@@ -237,12 +253,18 @@ def _is_tags(value: Any) -> str:
 
 def _is_interpreters(value: Any) -> str:
     if not isinstance(value, dict):
-        return f"must be an object of lists, not {_kind(value)}"
+        return f"must be an object of paths or lists, not {_kind(value)}"
     for name, argv in value.items():
-        good = isinstance(argv, list) and argv and all(not _is_str(word) for word in argv)
-        if not good:
-            return f'{name!r} must be a list of strings, e.g. ["/usr/bin/{name}"]'
+        words = argv if isinstance(argv, list) else [argv]
+        if not words or not words[0] or any(_is_str(word) for word in words):
+            return f'{name!r} must be a path or a list of strings, e.g. ["/usr/bin/{name}"]'
     return ""
+
+
+def _is_postextract(value: Any) -> str:
+    if isinstance(value, bool) or value == SKIP:
+        return ""
+    return f'must be true, false or "{SKIP}", not {value!r}'
 
 
 _CHECKS = {
@@ -256,4 +278,5 @@ _CHECKS = {
     "url": _is_url,
     "tags": _is_tags,
     "interpreters": _is_interpreters,
+    "postextract": _is_postextract,
 }

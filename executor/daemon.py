@@ -38,6 +38,13 @@ _PLUGIN_FIELDS = (
     "hostname",
     "executor.interpreters",
     "executor.first_run_within",
+    "executor.postextract",
+    "executor.postextract_timeout",
+    "executor.postextract_max_bytes",
+    "executor.node_path",
+    "executor.node_modules",
+    "executor.silence_limit",
+    "executor.secret_arguments",
 )
 _HEARTBEAT_FIELDS = (
     "plugin.enabled",

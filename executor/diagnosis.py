@@ -19,6 +19,10 @@ TIMEOUT = "timeout"
 NOT_EXECUTABLE = "not-executable"
 MISSING = "missing"
 UNSUPPORTED_RUNTIME = "unsupported-runtime"
+UNSUPPORTED_PLATFORM = "unsupported-platform"
+INSTALLING = "installing"
+POSTEXTRACT_NOT_ALLOWED = "postextract-not-allowed"
+POSTEXTRACT_FAILED = "postextract-failed"
 PARKED = "parked"
 
 _STATE_OF_CODE = {"not-executable": NOT_EXECUTABLE, "interpreter-missing": UNSUPPORTED_RUNTIME}

@@ -36,14 +36,24 @@ class Child:
     are set.
     """
 
-    __slots__ = ("_streams", "code", "left_behind", "on_exit", "pid")
+    __slots__ = ("_pause", "_streams", "code", "left_behind", "on_exit", "pid")
 
-    def __init__(self, pid: int, on_exit: Callable[[Child], None]) -> None:
+    def __init__(
+        self,
+        pid: int,
+        on_exit: Callable[[Child], None],
+        pause: Callable[[Child, bool], None],
+    ) -> None:
         self.pid = pid
         self.on_exit = on_exit
         self.code: int | None = None
         self.left_behind: list[str] = []
         self._streams: dict[int, Callable[[bytes], None]] = {}
+        self._pause = pause
+
+    def pause(self, paused: bool) -> None:
+        """Stop reading its output, so that it has to wait once the pipes are full, or go on."""
+        self._pause(self, paused)
 
     def signal_group(self, number: int) -> None:
         """Send a signal to the whole group; safe at any time, as an unreaped leader keeps the
@@ -115,13 +125,20 @@ class Children:
         finally:
             os.close(out_write)
             os.close(err_write)
-        child = Child(pid, on_exit)
+        child = Child(pid, on_exit, self._pause)
         self._by_pid[pid] = child
         for fd, sink in ((out_read, on_stdout), (err_read, on_stderr)):
             os.set_blocking(fd, False)
             child._streams[fd] = sink
             self._loop.watch(fd, READ, _Reader(self, child, fd))
         return child
+
+    def _pause(self, child: Child, paused: bool) -> None:
+        for fd in child._streams:
+            if paused:
+                self._loop.unwatch(fd)
+            else:
+                self._loop.watch(fd, READ, _Reader(self, child, fd))
 
     def running(self) -> list[Child]:
         return list(self._by_pid.values())

@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-import subprocess
 
 from executor.errors import CheckoutError
 
@@ -214,6 +213,8 @@ def _seal(top: str) -> None:
 
 def _sync_file_system(path: str) -> bool:
     """One syncfs(2), by coreutils' `sync`; False where there is none that can."""
+    import subprocess
+
     try:
         done = subprocess.run(["sync", "-f", path], stderr=subprocess.DEVNULL, check=False)
     except OSError:

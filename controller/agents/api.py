@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response, status
 
 from controller.agents import claims, rules, unknown
-from controller.agents.models import AdoptionRule, UnknownHost
-from controller.agents.schemas import Adoption, RulePut, RuleView, UnknownHostView
+from controller.agents.models import AdoptionRule, AgentRow, UnknownHost
+from controller.agents.schemas import Adoption, ClaimView, RulePut, RuleView, UnknownHostView
 from controller.fleet.api import Name, views
 from controller.fleet.schemas import HostView
 from controller.web import etags
@@ -173,6 +173,35 @@ def delete_rule(by: Operator, session: Writing, id: _Id, if_match: IfMatch = Non
     rule = rules.hold(session, by, id)
     etags.check(if_match, rule.version)
     rules.delete(session, by, rule)
+
+
+@router.get(
+    "/claims",
+    summary="List hosts in whose names another address sends heartbeats",
+    responses=answers(401, 403, 422),
+)
+def list_claims(
+    by: Viewer, session: Reading, limit: Limit = 100, cursor: Cursor = ""
+) -> Page[ClaimView]:
+    rows, following = fetch_page(
+        session,
+        claims.listing(by),
+        sort="host",
+        columns={"host": AgentRow.host_id},
+        key=AgentRow.host_id,
+        limit=limit,
+        cursor=cursor,
+    )
+    items = [
+        ClaimView(
+            host=agent.host.name,
+            peer=agent.peer,
+            claimed_by=agent.claimed_by,
+            claimed_at=agent.claimed_at,
+        )
+        for agent in rows
+    ]
+    return Page(items=items, next=following)
 
 
 @router.post(

@@ -6,8 +6,10 @@ somebody says that the host has moved.
 
 from __future__ import annotations
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from typing import Any
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session, contains_eager
 
 from controller.agents.models import AgentRow
 from controller.audit.service import record
@@ -16,7 +18,18 @@ from controller.database import counters
 from controller.errors import Conflict
 from controller.fleet import memberships
 from controller.fleet import service as fleet
+from controller.fleet.access import seen_by
 from controller.fleet.models import Host
+
+
+def listing(by: Principal) -> Select[Any]:
+    """The query of the agents of the hosts that a token sees and that are claimed."""
+    return (
+        select(AgentRow)
+        .join(AgentRow.host)
+        .options(contains_eager(AgentRow.host))
+        .where(AgentRow.claimed_by != "", seen_by(by))
+    )
 
 
 def accept(session: Session, by: Principal, name: str) -> Host:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from sqlalchemy import BigInteger, ForeignKey, String
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from controller.database.base import Base, Json, UtcDateTime, now
+from controller.fleet.models import Host
 
 
 class AgentRow(Base):
@@ -47,6 +48,8 @@ class AgentRow(Base):
     stamp: Mapped[int] = mapped_column(BigInteger)
     config: Mapped[str] = mapped_column(String(64), default="")
     config_plan: Mapped[str] = mapped_column(String(64), default="")
+
+    host: Mapped[Host] = relationship()
 
 
 class UnknownHost(Base):

@@ -64,7 +64,7 @@ def write_lists(session: Session, plans: Plans, told: dict[int, Told]) -> bool:
     """Write lists that changed, each with a new stamp; says whether there were any.
 
     Args:
-        told: what was on record when the plans were read.
+        told: what is on record now, in a transaction that has locked the counter of plans.
     """
     highest = max((row.stamp for row in told.values()), default=0)
     # No host of a name that was there before may begin with a lesser stamp.
@@ -78,23 +78,18 @@ def write_lists(session: Session, plans: Plans, told: dict[int, Told]) -> bool:
             changed.append(
                 {
                     "host": host_id,
-                    "seen": row.listed,
                     "listed": planned.list.digest,
                     "stamp": next_stamp(row.stamp),
                 }
             )
     if new:
-        # Another controller may have made them, and a host may be gone since.
-        there = set(session.scalars(select(Host.id)))
-        known = set(session.scalars(select(AgentRow.host_id)))
-        rows = [row for row in new if row["host_id"] in there and row["host_id"] not in known]
-        if rows:
-            session.execute(insert(AgentRow), rows)
+        there = set(session.scalars(select(Host.id)))  # one may be gone since
+        new = [row for row in new if row["host_id"] in there]
+    if new:
+        session.execute(insert(AgentRow), new)
     if changed:
-        unless_done = update(AgentRow).where(
-            _agent.c.host_id == bindparam("host"), _agent.c.listed == bindparam("seen")
-        )
-        _set(session, unless_done, ("listed", "stamp"), changed)
+        of_agent = update(AgentRow).where(_agent.c.host_id == bindparam("host"))
+        _set(session, of_agent, ("listed", "stamp"), changed)
     return bool(new or changed)
 
 

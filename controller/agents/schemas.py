@@ -99,3 +99,12 @@ class Adoption(BaseModel):
     hostgroups: Joined = []
     address: Address = ""
     labels: Labels = {}
+
+
+class ClaimView(BaseModel):
+    """A host in whose name another address sends heartbeats."""
+
+    host: str
+    peer: Annotated[str, Field(description="Where its own heartbeats come from.")]
+    claimed_by: Annotated[str, Field(description="Where the others come from.")]
+    claimed_at: datetime | None

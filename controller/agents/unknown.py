@@ -28,7 +28,7 @@ from controller.web.fields import HostName
 MOST = 10_000
 """Unknown hosts that are kept; the one that was silent for longest goes first."""
 _AT_ONCE = 500
-_MOST_ADOPTED = 50  # of one transaction; the others come with their next heartbeat
+_MOST_ADOPTED = 200  # of one transaction; the others come with their next heartbeat
 _EXECUTOR = "pf-"  # how our executor's AgentVersion begins
 _NAME: TypeAdapter[str] = TypeAdapter(HostName)
 

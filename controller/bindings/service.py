@@ -14,12 +14,15 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
+from agentplugin.agents import depends_on_agent
 from agentplugin.bindings import BindingError, parse_binding
 from agentplugin.plans import Tree, resolve
 from controller.audit.service import record
 from controller.auth.principal import Principal
 from controller.auth.vault import Vault
+from controller.bindings import fitting
 from controller.bindings.models import BindingRow
+from controller.catalog import releaserows
 from controller.catalog.tree import GitTree
 from controller.database import counters
 from controller.database.base import now
@@ -76,11 +79,15 @@ def create(
 
     Raises:
         Conflict: it is bound there already.
-        Invalid: the hostgroup or the plugin does not exist, or the text is no binding.
+        Invalid: the hostgroup or the plugin does not exist, the text is no binding, or an agent of the
+            hostgroup would be harmed by it or skip it in silence.
     """
+    found = find_hostgroup(session, by, hostgroup)
+    plugin = normal(plugin, tree, config, secrets)
+    _check_agents(session, tree, hostgroup, plugin)
     binding = BindingRow(
-        hostgroup=find_hostgroup(session, by, hostgroup),
-        plugin=normal(plugin, tree, config, secrets),
+        hostgroup=found,
+        plugin=plugin,
         config=_stored(config, secrets),
         secrets=vault.seal(secrets),
     )
@@ -125,6 +132,8 @@ def change(
     config = _stored(config, secrets)
     if (plugin, config, secrets) == (binding.plugin, binding.config, opened):
         return binding
+    if plugin != binding.plugin:
+        _check_agents(session, tree, binding.hostgroup.name, plugin)
     binding.plugin, binding.config = plugin, config
     if secrets != opened:
         binding.secrets = vault.seal(secrets)
@@ -169,7 +178,7 @@ def by_hostgroup(session: Session) -> dict[str, list[Any]]:
 
 
 def check_all(bound: Mapping[str, list[Any]], tree: Tree) -> None:
-    """Hold all bindings against the tree of a release that is to be.
+    """Hold all bindings against the tree of a release that is to be; see fitting for what agents bear.
 
     Raises:
         Invalid: something bound would not be there, or could not run; every one is named.
@@ -177,7 +186,7 @@ def check_all(bound: Mapping[str, list[Any]], tree: Tree) -> None:
     fields = []
     for hostgroup, entries in bound.items():
         for problem in resolve(entries, tree).problems:
-            if problem.severity == "error":
+            if problem.severity == "error" and not depends_on_agent(problem.code):
                 message = f"hostgroup {hostgroup}: {problem.message} [{problem.code}]"
                 fields.append({"field": "bindings", "message": message})
     if fields:
@@ -218,7 +227,7 @@ def normal(
     """The normal form of a binding's text, held against a tree.
 
     Raises:
-        Invalid: no agent could run it; says what to write instead.
+        Invalid: no agent whatever could run it; says what to write instead.
     """
     try:
         text = parse_binding(plugin).text
@@ -227,12 +236,21 @@ def normal(
     if tree is None:
         return text
     for problem in resolve([entry(text, _stored(config, secrets))], tree).problems:
-        if problem.severity == "error":
+        if problem.severity == "error" and not depends_on_agent(problem.code):
             close = ""
             if problem.code == "binding-not-found":
                 close = _did_you_mean(parse_binding(text).path, tree.paths())
             raise _refused(field, f"{problem.message}{close} ({problem.hint})", problem.code)
     return text
+
+
+def _check_agents(session: Session, tree: GitTree | None, hostgroup: str, plugin: str) -> None:
+    """Refuse what harms the agents that the hostgroup's hosts run, by the newest release's findings."""
+    newest = releaserows.newest(session)
+    findings = (newest.problems if newest else None) or []
+    fit = fitting.of_binding(session, hostgroup, plugin)
+    found = fit.refused(findings, tree)
+    fitting.need(found, "body.plugin", f"{plugin!r} in hostgroup {hostgroup!r}")
 
 
 def _stored(config: Mapping[str, Any] | None, secrets: Mapping[str, Any]) -> dict[str, Any] | None:

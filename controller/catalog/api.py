@@ -130,12 +130,12 @@ def delete_source(by: Admin, session: Writing, name: SourceName, if_match: IfMat
     "/{name}/lint",
     summary="Lint a source",
     description="Fetches it at a ref and says what in it would not deliver data, or would harm an agent. "
-    "Nothing is published.",
+    "What harms only some agent versions is an error where such an agent is bound to it. Nothing is published.",
     responses=answers(401, 403, 404, 409, 422),
 )
 def lint_source(
     by: Operator, publishing: Publishing, name: SourceName, body: LintRequest
 ) -> LintReport:
-    report = publishing.lint(by, name, body.ref or "")
+    report = publishing.lint(by, name, body.ref or "", body.agents)
     errors = any(problem["severity"] == "error" for problem in report["problems"])
     return LintReport(clean=not errors, **report)

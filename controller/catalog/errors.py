@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from agentplugin.agents import explained
+
 
 class CatalogError(Exception):
     """Something about the sources or the deploy line keeps a release from being published."""
@@ -49,7 +51,7 @@ class LintError(CatalogError):
     def __init__(self, problems: Sequence[dict[str, Any]]) -> None:
         self.problems = list(problems)
         errors = [p for p in self.problems if p["severity"] == "error"]
-        lines = [f"{p['path']}: {p['message']} [{p['code']}]" for p in errors[:10]]
+        lines = [f"{p['path']}: {explained(p)} [{p['code']}]" for p in errors[:10]]
         if len(errors) > len(lines):
             lines.append(f"... and {len(errors) - len(lines)} more")
         noun = "error" if len(errors) == 1 else "errors"

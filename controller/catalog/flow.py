@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import structlog
 
+from agentplugin.agents import judged
 from controller.auth.principal import CONTROLLER, Principal
 from controller.auth.vault import Vault
+from controller.bindings import fitting
 from controller.bindings import service as bindings
 from controller.catalog import bundles, releaserows, releases, service
 from controller.catalog.errors import CatalogError, ReleaseError
@@ -49,12 +51,13 @@ class Publisher:
     timeout: float
 
     def publish(
-        self, by: Principal, *, dry_run: bool, force: bool
+        self, by: Principal, *, dry_run: bool, force: bool, fix: bool = False
     ) -> tuple[Published, Made | None]:
         """Publish the newest state of all sources.
 
         Args:
             dry_run: only say what would be published.
+            fix: correct what can be, in the tree and not in the sources (see controller.catalog.fixing).
             force: publish also what a rollback took back (see controller.catalog.hold).
 
         Returns:
@@ -76,9 +79,15 @@ class Publisher:
             self._check_bindings(tree)
 
         published = self.catalog.publish(
-            sources, timeout=self.timeout, dry_run=dry_run, by=by.name, approve=approve
+            sources,
+            timeout=self.timeout,
+            dry_run=dry_run,
+            by=by.name,
+            fix=fix,
+            judge=self._judged,
+            approve=approve,
         )
-        return published, self._made(published, dry_run=dry_run)
+        return published, self._made(published, published.problems, dry_run=dry_run)
 
     def rollback(
         self, by: Principal, number: int, *, dry_run: bool
@@ -92,14 +101,23 @@ class Publisher:
         by.need_whole_fleet("rolling back")
         self.sync()
         with self.database.read() as session:
-            releaserows.find(session, number)
-        published = self.catalog.rollback(
-            number,
-            dry_run=dry_run,
-            by=by.name,
-            approve=lambda tree, _: self._check_bindings(tree),
-        )
-        return published, self._made(published, dry_run=dry_run)
+            known = releaserows.find(session, number).problems
+
+        def approve(tree: GitTree, _: Sequence[FetchedSource]) -> None:
+            self._check_bindings(tree)
+            with self.database.read() as session:
+                fit = fitting.of_fleet(session)
+            found = fit.refused(known or [], tree)
+            fitting.need(found, "body.number", f"going back to release {number}")
+
+        published = self.catalog.rollback(number, dry_run=dry_run, by=by.name, approve=approve)
+        return published, self._made(published, known, dry_run=dry_run)
+
+    def _judged(self, problems: list[dict[str, Any]], tree: GitTree) -> list[dict[str, Any]]:
+        """Findings as they count for the agents that run at this moment."""
+        with self.database.read() as session:
+            fit = fitting.of_fleet(session)
+        return fit.judged(problems, tree)
 
     def _check_bindings(self, tree: GitTree) -> None:
         """Hold the bindings against a tree as they are now: while sources were fetched, which may take
@@ -108,8 +126,14 @@ class Publisher:
             wanted = bindings.by_hostgroup(session)
         bindings.check_all(wanted, tree)
 
-    def lint(self, by: Principal, name: str, ref: str) -> dict[str, Any]:
+    def lint(
+        self, by: Principal, name: str, ref: str, agents: Sequence[str] | None = None
+    ) -> dict[str, Any]:
         """Fetch one source at a ref and lint it; see `Catalog.lint`.
+
+        Args:
+            agents: versions that findings are judged for; None is those of the fleet, where what
+                the source brings is bound.
 
         Raises:
             NotFound: there is no such source.
@@ -118,7 +142,11 @@ class Publisher:
         by.need_whole_fleet("a source")
         with self.database.read() as session:
             source = service.as_source(self.vault, service.find(session, name), ref)
-        return self.catalog.lint(source, timeout=self.timeout)
+
+        def judge(problems: list[dict[str, Any]], tree: GitTree) -> list[dict[str, Any]]:
+            return self._judged(problems, tree) if agents is None else judged(problems, agents)
+
+        return self.catalog.lint(source, timeout=self.timeout, judge=judge)
 
     def newest_tree(self) -> GitTree | None:
         """The tree of the newest release, or None where nothing was published yet."""
@@ -238,10 +266,14 @@ class Publisher:
             bundles.bundle(catalog.repository, release.number, release.commit, previous),
         )
 
-    def _made(self, published: Published, *, dry_run: bool) -> Made | None:
+    def _made(
+        self, published: Published, problems: list[dict[str, Any]] | None, *, dry_run: bool
+    ) -> Made | None:
+        """The new release; `problems` as they were judged, for the fleet is another one any moment."""
         if dry_run or not published.changed or published.release is None:
             return None
-        return self._read(published.release)
+        made = self._read(published.release, linted=problems is None)
+        return made if problems is None else replace(made, problems=problems)
 
 
 def _check_hold(line: Sequence[Release], fetched: Sequence[FetchedSource]) -> None:

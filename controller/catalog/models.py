@@ -40,6 +40,7 @@ class ReleaseRow(Base):
     Attributes:
         sources: `{"path", "url", "ref", "commit"}` of each source.
         problems: the lint's findings; None where it was adopted and nobody asked for them yet.
+        fixes: `{"path", "fix"}` of each file that publishing corrected in the tree.
         changes: "A path", "M path", "D path" against the release before.
     """
 
@@ -50,6 +51,7 @@ class ReleaseRow(Base):
     tree: Mapped[str] = mapped_column(String(40))
     sources: Mapped[list[dict[str, Any]]] = mapped_column(Json, default=list)
     problems: Mapped[list[dict[str, Any]] | None] = mapped_column(JsonOrNull)
+    fixes: Mapped[list[dict[str, str]]] = mapped_column(Json, default=list)
     changes: Mapped[list[str]] = mapped_column(Json, default=list)
     rollback_to: Mapped[int | None]
     by: Mapped[str] = mapped_column(String(200), default="")

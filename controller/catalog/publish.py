@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import json
-import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import agentplugin
-from agentplugin.lint import lint_tree
-from controller.catalog import compose, releases
+from controller.catalog import compose, fixing, releases
 from controller.catalog.errors import Busy, LintError, ReleaseError
 from controller.catalog.git import GitFailed, Repository
+from controller.catalog.lintreports import Reports
 from controller.catalog.releases import Release
 from controller.catalog.sources import FetchedSource, Source, fetch, fetch_one
 from controller.catalog.tree import GitTree
 
 _LINTS_AT_ONCE = 4
-_MOST_REPORTS = 100  # of the lint that are kept: of trees that are looked at again and again
-_PARTIAL_FOR = 3600.0  # seconds after which a report that is being written was given up
 Approve = Callable[[GitTree, Sequence[FetchedSource]], None]
+Judge = Callable[[list[dict[str, Any]], GitTree], list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -41,6 +36,8 @@ class Published:
         changed: whether the release is (or would be) a new one.
         problems: the lint's findings below errors, as dictionaries.
         changes: "A path", "M path", "D path" against the release before.
+        fixes: what was corrected, `{"path", "fix"}` each.
+        unfixed: what could not be, with why: `{"path", "fix", "left"}` each.
     """
 
     release: Release | None
@@ -48,6 +45,8 @@ class Published:
     changed: bool
     problems: list[dict[str, Any]]
     changes: list[str]
+    fixes: list[dict[str, str]] = field(default_factory=list)
+    unfixed: list[dict[str, str]] = field(default_factory=list)
 
 
 class Catalog:
@@ -61,6 +60,7 @@ class Catalog:
     def __init__(self, folder: Path, *, wait: float | None = None) -> None:
         self.folder = folder
         self.repository = Repository(folder / "deploy.git")
+        self._reports = Reports(folder / "lint", self.repository)
         self._wait = wait
         self._lints = threading.BoundedSemaphore(_LINTS_AT_ONCE)
         # Reading a tree costs two git processes; the newest release's is asked for all the time.
@@ -81,6 +81,8 @@ class Catalog:
         timeout: float = 60,
         dry_run: bool = False,
         by: str = "",
+        fix: bool = False,
+        judge: Judge | None = None,
         approve: Approve | None = None,
     ) -> Published:
         """Fetch, compose and lint the sources, and publish them as the next release.
@@ -89,6 +91,8 @@ class Catalog:
             timeout: seconds one source's server may take.
             dry_run: stop before the deploy line moves.
             by: who asks for it.
+            fix: correct in the tree what can be corrected without knowing a plugin (see fixing).
+            judge: says of the lint's findings how grave each one is for the agents that there are.
             approve: called with the tree and the fetched sources before the deploy line moves; what
                 it raises prevents that.
 
@@ -98,15 +102,23 @@ class Catalog:
         with self.locked():
             fetched = fetch(self.repository, sources, timeout=timeout)
             tree = compose.compose(self.repository, fetched)
-            problems = self._lint(tree)
+            fixes: list[dict[str, str]] = []
+            if fix:
+                tree, fixes = fixing.fix_tree(
+                    self.repository, tree, self._reports.of(tree)["fixes"]
+                )
+            looked_at = GitTree(self.repository, tree)
+            problems = self._lint(tree, looked_at, judge)
             if approve:
-                approve(GitTree(self.repository, tree), fetched)
+                approve(looked_at, fetched)
+            unfixed = self._unfixed(tree) if fix else []
             before = releases.head(self.repository)
+            changes = self._changes(before, tree)
             if dry_run:
                 changed = before is None or before.tree != tree
-                return Published(before, tree, changed, problems, self._changes(before, tree))
-            release, changed = releases.publish(self.repository, tree, fetched, by=by)
-            return Published(release, tree, changed, problems, self._changes(before, tree))
+                return Published(before, tree, changed, problems, changes, fixes, unfixed)
+            release, changed = releases.publish(self.repository, tree, fetched, by=by, fixes=fixes)
+            return Published(release, tree, changed, problems, changes, fixes, unfixed)
 
     def rollback(
         self, number: int, *, dry_run: bool = False, by: str = "", approve: Approve | None = None
@@ -127,16 +139,22 @@ class Catalog:
             release, changed = releases.rollback(self.repository, number, by=by)
             return Published(release, old.tree, changed, [], changes)
 
-    def lint(self, source: Source, *, timeout: float) -> dict[str, Any]:
+    def _unfixed(self, tree: str) -> list[dict[str, str]]:
+        """What a corrected tree still has that could not be corrected; says why."""
+        by_git = "the tree's .gitattributes make git change it at checkout"
+        return [{**fix, "left": fix["left"] or by_git} for fix in self._reports.of(tree)["fixes"]]
+
+    def lint(self, source: Source, *, timeout: float, judge: Judge | None = None) -> dict[str, Any]:
         """Fetch one source and lint what it brings to the plugin tree; publishes nothing.
 
         Takes no lock: publishing does not wait for a source that somebody only wants linted.
 
         Args:
             timeout: seconds the source's server may take.
+            judge: as in `publish`.
 
         Returns:
-            `commit`, `plugins` and `problems`, the latter two as the lint prints them.
+            `commit`, `plugins`, `problems` and `fixes`, the latter three as the lint prints them.
 
         Raises:
             Busy: as many are being linted as may be at a time; a server that hangs holds up no more.
@@ -145,11 +163,11 @@ class Catalog:
         if not self._lints.acquire(blocking=False):
             raise Busy(f"{_LINTS_AT_ONCE} sources are being linted at this moment; try again")
         try:
-            return self._lint_source(source, timeout)
+            return self._lint_source(source, timeout, judge)
         finally:
             self._lints.release()
 
-    def _lint_source(self, source: Source, timeout: float) -> dict[str, Any]:
+    def _lint_source(self, source: Source, timeout: float, judge: Judge | None) -> dict[str, Any]:
         if not (self.repository.path / "HEAD").exists():
             with self.locked():
                 pass
@@ -157,7 +175,10 @@ class Catalog:
         try:
             commit = fetch_one(self.repository, source, ref, timeout=timeout)
             tree = compose.compose(self.repository, [FetchedSource(source, commit)])
-            return {"commit": commit, **self._report(tree)}
+            report = self._reports.of(tree)
+            if judge:
+                report["problems"] = judge(report["problems"], GitTree(self.repository, tree))
+            return {"commit": commit, **report}
         finally:
             with suppress(GitFailed):
                 self.repository.run("update-ref", "-d", ref)
@@ -175,7 +196,7 @@ class Catalog:
 
     def problems(self, tree: str) -> list[dict[str, Any]]:
         """The lint's findings in a tree, errors among them."""
-        found: list[dict[str, Any]] = self._report(tree)["problems"]
+        found: list[dict[str, Any]] = self._reports.of(tree)["problems"]
         return found
 
     def changes(self, release: Release) -> list[str]:
@@ -197,46 +218,13 @@ class Catalog:
         fields = raw.split("\0")[:-1]
         return [f"{status} {path}" for status, path in zip(fields[::2], fields[1::2], strict=True)]
 
-    def _lint(self, tree: str) -> list[dict[str, Any]]:
+    def _lint(self, tree: str, looked_at: GitTree, judge: Judge | None) -> list[dict[str, Any]]:
         problems = self.problems(tree)
+        if judge:
+            problems = judge(problems, looked_at)
         if any(problem["severity"] == "error" for problem in problems):
             raise LintError(problems)
         return problems
-
-    def _report(self, tree: str) -> dict[str, Any]:
-        """Lint a tree; the report on a tree already seen comes from a file."""
-        kept = self.folder / "lint" / f"{tree}{_report_suffix()}"
-        try:
-            report: dict[str, Any] = json.loads(kept.read_text())
-        except (OSError, ValueError):
-            with tempfile.TemporaryDirectory(prefix="plugfleet-lint-") as scratch:
-                compose.export(self.repository, tree, Path(scratch))
-                report = lint_tree(scratch).as_dict()
-            kept.parent.mkdir(exist_ok=True)
-            partial = kept.with_suffix(f".{uuid.uuid4().hex}.tmp")
-            partial.write_text(json.dumps(report))
-            partial.replace(kept)
-            self._forget_reports(kept.parent)
-        return report
-
-    @staticmethod
-    def _forget_reports(folder: Path) -> None:
-        """Remove reports of older rules, of runs that were killed, and all but the newest of the others.
-
-        Releases keep their findings in their rows; these only save the time of linting a tree twice.
-        """
-        dated = []
-        for file in folder.iterdir():
-            with suppress(FileNotFoundError):  # another controller's process tidies up too
-                dated.append((file.stat().st_mtime, file))
-        current = [
-            file for _, file in sorted(dated, reverse=True) if file.name.endswith(_report_suffix())
-        ]
-        wanted = set(current[:_MOST_REPORTS])
-        late = time.time() - _PARTIAL_FOR
-        for written, file in dated:
-            if file not in wanted and (file.suffix != ".tmp" or written < late):
-                file.unlink(missing_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -266,14 +254,3 @@ class Catalog:
                         f"another publish has been going on for {self._wait:g} s; try again"
                     ) from None
                 time.sleep(0.05)
-
-
-@lru_cache(maxsize=1)
-def _report_suffix() -> str:
-    """How names of reports end: with a digest of the lint's own source, so that findings of older
-    rules are not used again.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(Path(agentplugin.__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return f"-{digest.hexdigest()[:16]}.report.json"

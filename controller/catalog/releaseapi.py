@@ -19,7 +19,9 @@ from controller.catalog.models import ReleaseRow
 from controller.catalog.publish import Published
 from controller.catalog.releaserows import Made
 from controller.catalog.schemas import (
+    FileFix,
     Finding,
+    PossibleFix,
     PublishedView,
     PublishRequest,
     ReleaseSummary,
@@ -131,7 +133,7 @@ def publish(
     with opened.database.read() as session:
         if kept := once.replay(session, by):
             return kept
-    published, made = publishing.publish(by, dry_run=body.dry_run, force=body.force)
+    published, made = publishing.publish(by, dry_run=body.dry_run, force=body.force, fix=body.fix)
     with opened.database.write() as session:
         return _answer(session, by, once, published, made, body.dry_run)
 
@@ -173,6 +175,8 @@ def _answer(
             tree=published.tree,
             changes=published.changes,
             problems=[Finding(**problem) for problem in published.problems],
+            fixes=[FileFix(**fix) for fix in published.fixes],
+            unfixed=[PossibleFix(**fix) for fix in published.unfixed],
         )
 
     def location(view: PublishedView) -> str:

@@ -15,7 +15,7 @@ from controller.audit.service import record
 from controller.auth.principal import Principal
 from controller.catalog.hold import published_sources
 from controller.catalog.models import ReleaseBundle, ReleaseRow
-from controller.catalog.releases import Release
+from controller.catalog.releases import Release, published_fixes
 from controller.database import counters
 from controller.errors import Conflict, NotFound
 from controller.fleet.models import Host
@@ -84,6 +84,7 @@ def keep(session: Session, by: Principal, made: Made) -> ReleaseRow:
             tree=release.tree,
             sources=[source.as_dict() for source in published_sources(release)],
             problems=made.problems,
+            fixes=published_fixes(release),
             changes=made.changes,
             rollback_to=release.rollback_to or None,
             by=release.by[:200],
@@ -108,6 +109,7 @@ def describe(row: ReleaseRow) -> dict[str, object]:
         "sources": row.sources,
         "rollback_to": row.rollback_to,
         "changes": len(row.changes),
+        "fixes": row.fixes,
         "by": row.by,
     }
 

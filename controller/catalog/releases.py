@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -25,7 +25,7 @@ _IDENTITY = {
     "GIT_COMMITTER_NAME": "plugfleet",
     "GIT_COMMITTER_EMAIL": "plugfleet@localhost",
 }
-_TRAILER = re.compile(r"^Plugin-(Release|Source|Rollback-To|By): (.*)$", re.MULTILINE)
+_TRAILER = re.compile(r"^Plugin-(Release|Source|Fix|Rollback-To|By): (.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Release:
         created: seconds since the epoch.
         rollback_to: number of the release whose tree this one has again, or 0.
         by: who asked for it.
+        fixes: "fix path" of each file that publishing corrected, as in the commit's trailers.
     """
 
     number: int
@@ -49,10 +50,17 @@ class Release:
     created: int = 0
     rollback_to: int = 0
     by: str = field(default="", compare=False)
+    fixes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The release as plain data."""
-        return asdict(self) | {"sources": list(self.sources)}
+        return asdict(self) | {"sources": list(self.sources), "fixes": list(self.fixes)}
+
+
+def published_fixes(release: Release) -> list[dict[str, str]]:
+    """What was corrected in a release's files: `{"path", "fix"}` each."""
+    split = (line.partition(" ") for line in release.fixes)
+    return [{"path": path, "fix": name} for name, _, path in split]
 
 
 def release_ref(number: int) -> str:
@@ -126,6 +134,7 @@ def _parse(record: str) -> Release:
         created=int(created),
         rollback_to=rollback_to,
         by=" ".join(trailers.get("By", [""])),
+        fixes=tuple(trailers.get("Fix", [])),
     )
 
 
@@ -144,9 +153,17 @@ def find(repository: Repository, number: int) -> Release:
 
 
 def publish(
-    repository: Repository, tree: str, sources: Sequence[FetchedSource], *, by: str = ""
+    repository: Repository,
+    tree: str,
+    sources: Sequence[FetchedSource],
+    *,
+    by: str = "",
+    fixes: Sequence[Mapping[str, str]] = (),
 ) -> tuple[Release, bool]:
     """Make a tree the newest release.
+
+    Args:
+        fixes: what was corrected in it: `{"path", "fix"}` each.
 
     Returns:
         The release, and whether it is a new one: a tree that is already the newest release's
@@ -155,7 +172,8 @@ def publish(
     lines = tuple(
         f"{f.source.path or '.'} {f.source.url.clean} {f.source.ref} {f.commit}" for f in sources
     )
-    return _advance(repository, tree, lines, by=by)
+    fixed = tuple(f"{fix['fix']} {fix['path']}" for fix in fixes)
+    return _advance(repository, tree, lines, fixed, by=by)
 
 
 def rollback(repository: Repository, number: int, *, by: str = "") -> tuple[Release, bool]:
@@ -165,13 +183,14 @@ def rollback(repository: Repository, number: int, *, by: str = "") -> tuple[Rele
         ReleaseError: there is no such release.
     """
     old = find(repository, number)
-    return _advance(repository, old.tree, old.sources, by=by, rollback_to=number)
+    return _advance(repository, old.tree, old.sources, old.fixes, by=by, rollback_to=number)
 
 
 def _advance(
     repository: Repository,
     tree: str,
     sources: tuple[str, ...],
+    fixes: tuple[str, ...],
     *,
     by: str,
     rollback_to: int = 0,
@@ -183,6 +202,7 @@ def _advance(
     title = f"Release {number}" + (f": back to release {rollback_to}" if rollback_to else "")
     trailers = [f"Plugin-Release: {number}"]
     trailers += [f"Plugin-Source: {line}" for line in sources]
+    trailers += [f"Plugin-Fix: {line}" for line in fixes]
     if rollback_to:
         trailers.append(f"Plugin-Rollback-To: {rollback_to}")
     who = " ".join(by.split())
@@ -209,4 +229,4 @@ def _advance(
         raise ReleaseError(
             f"the deploy line moved while release {number} was made; run again ({error.stderr})"
         ) from None
-    return Release(number, commit, tree, sources, created, rollback_to, who), True
+    return Release(number, commit, tree, sources, created, rollback_to, who, fixes), True

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from agentplugin import agents
 from controller.web.fields import Line, Name
 
 SourceUrl = Annotated[
@@ -35,6 +36,18 @@ SourceSubdir = Annotated[
     StringConstraints(max_length=500),
     Field(description="The folder of the repository that is mounted; empty is all of it."),
 ]
+
+
+def _known_agent(text: str) -> str:
+    if not agents.named_versions(text):
+        raise ValueError(
+            f"{text!r} is no agent that is known; give one of {', '.join(agents.KNOWN)}, or what "
+            "an agent reports as its version"
+        )
+    return text
+
+
+AgentVersion = Annotated[Line, StringConstraints(max_length=64), AfterValidator(_known_agent)]
 
 
 class _Input(BaseModel):
@@ -95,6 +108,15 @@ class LintRequest(_Input):
     ref: Annotated[
         SourceRef | None, Field(description="Another branch, tag or commit; null is its own.")
     ] = None
+    agents: Annotated[
+        list[AgentVersion] | None,
+        Field(
+            max_length=10,
+            description="Judge the findings for these agents: `0.2.1`, `0.3`, `master`, `executor`, or what an "
+            "agent reports. null: for those of the fleet's hosts that the source's plugins are bound to.",
+            examples=[["0.2.1", "executor"]],
+        ),
+    ] = None
 
 
 class Finding(BaseModel):
@@ -106,6 +128,29 @@ class Finding(BaseModel):
     code: str
     message: str
     hint: str
+    fixable: Annotated[
+        bool, Field(description="The lint can mend it by itself: `fix` when publishing.")
+    ] = False
+    agents: Annotated[
+        str,
+        Field(
+            description="Which agents it harms, of which hostgroups, or why it is no error.",
+            examples=["hostgroup web: 3 hosts run agent v0.2.1, which dies of it"],
+        ),
+    ] = ""
+
+
+class FileFix(BaseModel):
+    """What was corrected in one file of the tree."""
+
+    path: str
+    fix: Annotated[str, Field(examples=["execute-bit", "line-ends", "final-newline"])]
+
+
+class PossibleFix(FileFix):
+    """What can be corrected in one file of the tree, or why it cannot."""
+
+    left: Annotated[str, Field(description="Why it cannot be corrected; empty if it can.")]
 
 
 class LintReport(BaseModel):
@@ -115,6 +160,7 @@ class LintReport(BaseModel):
     clean: Annotated[bool, Field(description="No errors; there may be warnings.")]
     plugins: Annotated[list[dict[str, Any]], Field(description="The plugins it holds.")]
     problems: list[Finding]
+    fixes: Annotated[list[PossibleFix], Field(description="What publishing with `fix` corrects.")]
 
 
 class PublishRequest(_Input):
@@ -126,6 +172,13 @@ class PublishRequest(_Input):
     force: Annotated[
         bool,
         Field(description="Publish also what a rollback took back (else that is refused, 409)."),
+    ] = False
+    fix: Annotated[
+        bool,
+        Field(
+            description="Correct execute bits, CR LF line ends and missing last line ends of plugins in the "
+            "release (never in a source); the release says of which files."
+        ),
     ] = False
 
 
@@ -159,6 +212,10 @@ class ReleaseSummary(BaseModel):
     ]
     by: str
     created: datetime
+    fixes: Annotated[
+        list[FileFix],
+        Field(description="What publishing corrected, so what the sources have otherwise."),
+    ]
 
 
 class ReleaseView(ReleaseSummary):
@@ -183,3 +240,7 @@ class PublishedView(BaseModel):
     tree: Annotated[str, Field(description="The tree that is, or would be, published.")]
     changes: list[str]
     problems: Annotated[list[Finding], Field(description="The lint's warnings and notes.")]
+    fixes: Annotated[list[FileFix], Field(description="What was, or would be, corrected.")]
+    unfixed: Annotated[
+        list[PossibleFix], Field(description="What `fix` could not correct, with why.")
+    ]

@@ -29,26 +29,27 @@ class GitTree(Tree):
                 self._children.setdefault(parent, set()).add(child.rpartition("/")[2])
                 child = parent
 
-    def _real(self, path: str) -> str | None:
+    def real(self, path: str) -> str | None:
+        """A path with its links followed, "" for the tree itself; None where it leaves the tree."""
         try:
             return compose.follow(path, self._links)
         except LookupError:
             return None
 
     def listdir(self, path: str) -> list[str]:
-        real = self._real(path)
+        real = self.real(path)
         if real is None or real not in self._children:
             raise FileNotFoundError(2, "no such folder in the plugin tree", path)
         return sorted(self._children[real])
 
     def isfile(self, path: str) -> bool:
-        return self._real(path) in self._entries
+        return self.real(path) in self._entries
 
     def isdir(self, path: str) -> bool:
-        return self._real(path) in self._children
+        return self.real(path) in self._children
 
     def read(self, path: str) -> bytes:
-        real = self._real(path)
+        real = self.real(path)
         if real is None or real not in self._entries:
             raise FileNotFoundError(2, "no such file in the plugin tree", path)
         return self._repository.run("cat-file", "blob", self._entries[real].blob)

@@ -10,6 +10,7 @@ from controller.cli import output
 from controller.cli.client import segment
 from controller.cli.completion import host_names, hostgroup_names
 from controller.cli.options import AsJson, Limit, open_client, pairs
+from controller.cli.showing import show_list
 
 app = typer.Typer(
     help="Agents: unknown hosts, adoption rules, claims on names.", no_args_is_help=True
@@ -43,13 +44,9 @@ def list_unknown(
     as_json: AsJson = False,
 ) -> None:
     """List hosts that send heartbeats and that nobody made."""
-    with open_client(ctx) as client:
-        rows = list(client.items("unknown-hosts", limit=limit, q=search))
-    if as_json:
-        output.show_json(rows)
-        return
-    output.show_table(
-        rows,
+    show_list(
+        ctx,
+        "unknown-hosts",
         (
             output.Column("Host", "name"),
             output.Column("From", "peer"),
@@ -58,6 +55,9 @@ def list_unknown(
             output.Column("Heartbeat", lambda row: output.ago(row["last_seen"])),
             output.Column("Not adopted because", "problem"),
         ),
+        limit=limit,
+        as_json=as_json,
+        q=search,
     )
 
 
@@ -94,6 +94,23 @@ def forget(ctx: typer.Context, name: Unknown, as_json: AsJson = False) -> None:
         output.say(f"Forgot {name}.")
 
 
+@app.command("claims")
+def list_claims(ctx: typer.Context, limit: Limit = None, as_json: AsJson = False) -> None:
+    """List hosts in whose names another address sends heartbeats."""
+    show_list(
+        ctx,
+        "claims",
+        (
+            output.Column("Host", "host"),
+            output.Column("Comes from", "peer"),
+            output.Column("Claimed by", "claimed_by"),
+            output.Column("Since", lambda row: output.ago(row["claimed_at"])),
+        ),
+        limit=limit,
+        as_json=as_json,
+    )
+
+
 @app.command()
 def move(ctx: typer.Context, name: Host, as_json: AsJson = False) -> None:
     """Take a host's heartbeats from the address that claims its name: the host has moved there."""
@@ -119,13 +136,9 @@ def dismiss(ctx: typer.Context, name: Host, as_json: AsJson = False) -> None:
 @rule.command("list")
 def list_rules(ctx: typer.Context, limit: Limit = None, as_json: AsJson = False) -> None:
     """List adoption rules; the first that fits counts."""
-    with open_client(ctx) as client:
-        rows = list(client.items("adoption-rules", limit=limit))
-    if as_json:
-        output.show_json(rows)
-        return
-    output.show_table(
-        rows,
+    show_list(
+        ctx,
+        "adoption-rules",
         (
             output.Column("Rule", "id", right=True),
             output.Column("Names", "pattern"),
@@ -133,6 +146,8 @@ def list_rules(ctx: typer.Context, limit: Limit = None, as_json: AsJson = False)
             output.Column("Into", "hostgroups"),
             output.Column("SSH by", lambda row: "address" if row["use_address"] else "name"),
         ),
+        limit=limit,
+        as_json=as_json,
     )
 
 

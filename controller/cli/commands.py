@@ -16,6 +16,7 @@ from controller.cli import (
     host,
     init,
     lint,
+    portal,
     release,
     rollback,
     secrets,
@@ -71,6 +72,7 @@ app.add_typer(deploy.app, name="deploy")
 app.command("rollback")(rollback.rollback)
 app.command("status")(status.status)
 app.command("lint")(lint.lint)
+app.add_typer(portal.app, name="portal")
 app.add_typer(token.app, name="token")
 app.command("audit")(audit.audit)
 app.command("export")(apply.export)

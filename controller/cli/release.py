@@ -8,7 +8,7 @@ import typer
 
 from controller.cli import output
 from controller.cli.client import Client
-from controller.cli.lint import show_problems
+from controller.cli.lint import show_fixes, show_problems
 from controller.cli.options import AsJson, Limit, open_client
 from controller.cli.showing import show_list
 
@@ -43,7 +43,7 @@ def show(
     if as_json:
         output.show_json(found)
         return
-    output.show_fields(found, skip=("changes", "problems", "sources"))
+    output.show_fields(found, skip=("changes", "fixes", "problems", "sources"))
     output.show_table(
         found["sources"],
         (
@@ -53,6 +53,7 @@ def show(
             output.Column("Commit", lambda row: row["commit"][:12]),
         ),
     )
+    show_fixes(found["fixes"], ())
     show_changes(found)
 
 
@@ -65,24 +66,35 @@ def publish(
     force: Annotated[
         bool, typer.Option("--force", help="Also where a rollback holds the deploy line.")
     ] = False,
+    fix: Annotated[
+        bool,
+        typer.Option(
+            "--fix",
+            help="Correct execute bits, CR LF and missing last line ends in the release; sources stay.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Fetch every source, compose and lint the tree, and publish it as the next release."""
     with open_client(ctx, timeout=PUBLISH_TIMEOUT) as client:
-        answer = publish_release(client, dry_run=dry_run, force=force)
+        answer = publish_release(client, dry_run=dry_run, force=force, fix=fix)
     if as_json:
         output.show_json(answer)
     else:
         show_published(answer, dry_run=dry_run)
 
 
-def publish_release(client: Client, *, dry_run: bool = False, force: bool = False) -> Any:
+def publish_release(
+    client: Client, *, dry_run: bool = False, force: bool = False, fix: bool = False
+) -> Any:
     """Publish; returns the controller's answer."""
-    return client.start("releases", {"dry_run": dry_run, "force": force})
+    return client.start("releases", {"dry_run": dry_run, "force": force, "fix": fix})
 
 
 def show_published(answer: Any, *, dry_run: bool) -> None:
     """Say what publishing came to."""
+    verb = "would fix" if dry_run else "fixed"
+    show_fixes(answer["fixes"], answer["unfixed"], verb)
     show_changes(answer)
     if dry_run:
         output.say("It would be a new release." if answer["changed"] else "Nothing would change.")

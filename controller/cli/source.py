@@ -10,7 +10,7 @@ from controller.cli import output
 from controller.cli.client import segment
 from controller.cli.completion import source_names
 from controller.cli.exits import Exit
-from controller.cli.lint import show_problems
+from controller.cli.lint import LintAgents, check_agents, show_problems
 from controller.cli.options import AsJson, Limit, open_client, patch, secrets
 from controller.cli.removal import remove_each
 from controller.cli.showing import make, show_list, show_one
@@ -109,13 +109,17 @@ def lint(
     ctx: typer.Context,
     name: Name,
     ref: Annotated[str, typer.Option(help="Look at this branch, tag or commit instead.")] = "",
+    agent: LintAgents = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch a source and say what in it would not deliver data, or would harm an agent."""
+    """Fetch a source and say what in it would not deliver data, or would harm an agent.
+
+    Without --agent it is judged for the agents of the hosts that its plugins are bound to.
+    """
+    check_agents(agent)
+    body = ({"ref": ref} if ref else {}) | ({"agents": agent} if agent else {})
     with open_client(ctx, timeout=300) as client:
-        report = client.send(
-            "POST", f"sources/{segment(name)}/lint", body={"ref": ref} if ref else {}
-        )
+        report = client.send("POST", f"sources/{segment(name)}/lint", body=body)
     if as_json:
         output.show_json(report)
     else:

@@ -13,6 +13,7 @@ from controller.database import counters
 from controller.database.base import Base
 from controller.deployments import models as deployments
 from controller.fleet import models as fleet
+from controller.portal import models as portal
 from controller.web import models as web
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "counters",
     "deployments",
     "fleet",
+    "portal",
     "web",
 ]
 

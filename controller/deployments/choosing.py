@@ -10,6 +10,8 @@ from sqlalchemy.orm import Session
 
 from controller.auth.principal import Principal
 from controller.auth.vault import Vault
+from controller.bindings import fitting
+from controller.catalog.models import ReleaseRow
 from controller.deployments.schemas import DeploymentRequest
 from controller.errors import Forbidden, Invalid
 from controller.fleet.access import EVERY_HOST, seen_by
@@ -62,6 +64,21 @@ def choose(
         ),
         key=lambda host: host.name,
     )
+
+
+def check_agents(session: Session, release: int, visited: Sequence[Chosen]) -> None:
+    """Hold a release and all bindings against the agents of the hosts that a deployment visits.
+
+    Publishing and binding did so before; but hosts, and what is known of their agents, may have come since.
+
+    Raises:
+        Invalid: an agent would be harmed, or skip a plugin in silence.
+    """
+    if not visited:
+        return
+    findings = session.scalar(select(ReleaseRow.problems).where(ReleaseRow.number == release))
+    fit = fitting.of_fleet(session, [host.id for host in visited])
+    fitting.need(fit.refused(findings or [], None), "body.hosts", "this deployment")
 
 
 def _asked_for(session: Session, by: Principal, request: DeploymentRequest) -> set[int] | None:

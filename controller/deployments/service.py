@@ -14,7 +14,7 @@ from controller.auth.vault import Vault
 from controller.catalog.models import ReleaseRow
 from controller.database.base import now
 from controller.deployments import events, locks
-from controller.deployments.choosing import Chosen, choose
+from controller.deployments.choosing import Chosen, check_agents, choose
 from controller.deployments.events import Event
 from controller.deployments.models import Deployment, HostResult, HostStatus, Status, Wave
 from controller.deployments.schemas import DeploymentRequest
@@ -42,7 +42,8 @@ def start(
 
     Raises:
         Conflict: nothing was published yet, or another deployment holds hosts and that is refused.
-        Invalid: names each host and hostgroup that there is not.
+        Invalid: names each host and hostgroup that there is not; or the newest release and the bindings
+            would harm agents of these hosts.
         Forbidden: the token does not reach that far.
     """
     release = session.scalar(select(func.max(ReleaseRow.number)))
@@ -62,6 +63,7 @@ def start(
     session.add(deployment)
     session.flush()
     visited = [host for host in chosen if request.all or not host.current]
+    check_agents(session, release, visited)
     _record_hosts(session, deployment, chosen, visited, request.batch_size)
     if not visited:
         deployment.started = now()

@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from agentplugin.agents import explained
 from controller.catalog.errors import Busy, CatalogError, LintError, NoRoom
 from controller.errors import Conflict, Invalid, PlugfleetError, TooLarge, Unavailable
 from controller.web.fields import NAME_PATTERN
@@ -101,7 +102,7 @@ async def _catalog(request: Request, error: Exception) -> Response:
     fields = []
     if isinstance(error, LintError):
         fields = [
-            {"field": p["path"], "message": f"{p['message']} [{p['code']}]"}
+            {"field": p["path"], "message": f"{explained(p)} [{p['code']}]"}
             for p in error.problems
             if p["severity"] == "error"
         ]
@@ -123,14 +124,14 @@ def _no_room(message: str) -> Unavailable:
 async def _validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     fields = [
-        {"field": ".".join(str(part) for part in e["loc"]), "message": _said(e)}
+        {"field": ".".join(str(part) for part in e["loc"]), "message": said(e)}
         for e in error.errors()
     ]
     detail = "; ".join(f"{field['field']}: {field['message']}" for field in fields[:5])
     return problem_response(request, Invalid(detail, fields=fields))
 
 
-def _said(error: Mapping[str, Any]) -> str:
+def said(error: Mapping[str, Any]) -> str:
     """What is wrong with one field, in words; a regular expression is none."""
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "string_pattern_mismatch" and error["ctx"]["pattern"] == NAME_PATTERN:

@@ -67,6 +67,35 @@ def test_json_is_the_report_and_nothing_else(plant: Callable[..., Path]) -> None
     ] == [("s/60_a.sh", 1, "error", "no-shebang")]
 
 
+def test_findings_are_judged_for_the_agents_that_are_named(plant: Callable[..., Path]) -> None:
+    root = str(plant({"s/0_a.sh": SH, "s/60_b.sh": SH}))
+    dying = plugfleet("lint", root, "--agent", "0.2.1", "--agent", "executor")
+    assert dying.returncode == 1 and "agent 0.2.1, which dies of it" in dying.stdout
+    borne = plugfleet("lint", root, "--agent", "executor", "--json")
+    (problem,) = json.loads(borne.stdout)["problems"]
+    assert (borne.returncode, problem["severity"]) == (0, "warning")
+    assert problem["agents"] == "no error for agent executor"
+    unknown = plugfleet("lint", root, "--agent", "0.9")
+    assert unknown.returncode == 2 and "v0.2.1, v0.3, master, executor" in unknown.stderr
+
+
+def test_fixing_says_what_was_mended_and_what_was_left(plant: Callable[..., Path]) -> None:
+    root = plant({"s/60_a.sh": (SH, 0o644), "s/60_b.sh": SH[:-1], "s/60_c.sh": "-> 60_d",
+                  "s/60_d": (SH, 0o644), "s/60_e": ("x\n", 0o644)})  # fmt: skip
+    before = plugfleet("lint", str(root))
+    assert before.returncode == 1 and "not-executable, fixable" in before.stdout
+    run = plugfleet("lint", str(root), "--fix", "--json")
+    found = json.loads(run.stdout)
+    assert [(fix["path"], fix["fix"]) for fix in found["fixed"]] == [
+        ("s/60_a.sh", "execute-bit"), ("s/60_b.sh", "final-newline"), ("s/60_d", "execute-bit"),
+    ]  # fmt: skip
+    assert [(fix["path"], fix["left"][:10]) for fix in found["fixes"]] == [("s/60_e", "it neither")]
+    assert run.returncode == 1  # s/60_e is still wrong
+    again = plugfleet("lint", str(root), "--fix")
+    assert "not fixed s/60_e: execute-bit: it neither" in again.stdout
+    assert "\nfixed" not in again.stdout and os.access(root / "s/60_a.sh", os.X_OK)
+
+
 @pytest.mark.parametrize(
     "words", [("lint",), ("lint", "/no/such/dir"), ("lint", ".", "--nope"), ("lnit", "."), ()]
 )

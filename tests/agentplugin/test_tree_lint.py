@@ -54,6 +54,8 @@ CASES: dict[str, tuple[Mapping[str, object], str, str]] = {
     "shebang-byte-order-mark": ({"s/60_a": "\ufeff" + SH}, "s/60_a", "error"),
     "shebang-crlf": ({"s/60_a": "#!/bin/sh\r\n"}, "s/60_a", "error"),
     "crlf": ({"s/60_a": "#!/bin/sh\necho\r\n"}, "s/60_a", "error"),
+    "no-final-newline": ({"s/60_a": "#!/bin/sh\necho"}, "s/60_a", "info"),
+    "prints-null": ({"s/60_a": "#!/bin/sh\necho '[null]'\n"}, "s/60_a", "warning"),
     "shebang-not-absolute": ({"s/60_a": "#!python3\n"}, "s/60_a", "error"),
     "shebang-without-program": ({"s/60_a": "#!/usr/bin/env\n"}, "s/60_a", "error"),
     "shebang-env-arguments": ({"s/60_a": "#!/usr/bin/env sh -e\n"}, "s/60_a", "error"),
@@ -154,6 +156,7 @@ LINT_MODULES = (
     "manifestfolder",
     "manifestjson",
     "names",
+    "nulloutput",
     "pythonsyntax",
     "shebangs",
     "treescan",
@@ -180,7 +183,6 @@ def test_tree_has_just_this_finding(plant: Callable[..., Path], code: str) -> No
     assert (code, path, severity) in found(report)
     graver = [entry for entry in found(report) if entry[0] != code and entry[2] == "error"]
     assert graver == [], "one fault must not be told as several errors"
-    assert report.clean == (severity != "error")
     assert all(problem.message and problem.hint for problem in report.problems)
 
 
@@ -207,7 +209,7 @@ def test_tree_in_which_nothing_is_a_plugin_is_warned_of(
 ) -> None:
     report = lint_tree(str(plant(tree)))
     assert (("no-plugins", ".", "warning") in found(report)) == said
-    assert report.clean or not said
+    assert not said or "error" not in {severity for *_, severity in found(report)}
 
 
 def test_clean_tree_lists_its_plugins_and_nothing_else(plant: Callable[..., Path]) -> None:
@@ -225,7 +227,7 @@ def test_clean_tree_lists_its_plugins_and_nothing_else(plant: Callable[..., Path
         }
     )
     report = lint_tree(str(root))
-    assert found(report) == [] and report.clean
+    assert found(report) == []
     assert report.as_dict() == {
         "plugins": [
             {"path": "alias/60_load.sh", "kind": "step-script", "step": 60,
@@ -238,9 +240,12 @@ def test_clean_tree_lists_its_plugins_and_nothing_else(plant: Callable[..., Path
              "command": "python3 a.py", "runtime": "command", "metrics": ["A"],
              "parameters": ["u"], "items": False},
         ],
-        "problems": [],
+        "problems": [], "fixes": [],
     }  # fmt: skip
-    assert summary(report) == "3 step scripts, 1 manifest plugin: 0 errors, 0 warnings, 0 notes"
+    assert (
+        summary(report.plugins, [])
+        == "3 step scripts, 1 manifest plugin: 0 errors, 0 warnings, 0 notes"
+    )
 
 
 def test_findings_are_sorted_by_place_and_have_the_promised_fields(
@@ -250,7 +255,8 @@ def test_findings_are_sorted_by_place_and_have_the_promised_fields(
     entries = report.as_dict()["problems"]
     assert [entry["path"] for entry in entries] == ["a/0_y", "a/60_x", "b/0_x"]
     assert all(
-        list(entry) == ["path", "line", "severity", "code", "message", "hint"] for entry in entries
+        list(entry) == ["path", "line", "severity", "code", "message", "hint", "fixable"]
+        for entry in entries
     )
     json.dumps(report.as_dict()).encode("ascii")
 
@@ -271,7 +277,8 @@ def test_git_folder_of_a_checkout_is_no_part_of_the_tree(plant: Callable[..., Pa
 
 def test_repository_that_is_one_manifest_plugin_can_be_linted(plant: Callable[..., Path]) -> None:
     report = lint_tree(str(plant({"plugin.json": manifest(), "a.py": ("pass", 0o644)})))
-    assert report.clean and [plugin["path"] for plugin in report.plugins] == ["."]
+    assert found(report) == []
+    assert [plugin["path"] for plugin in report.plugins] == ["."]
 
 
 def test_device_or_pipe_is_refused_and_never_opened(plant: Callable[..., Path]) -> None:
@@ -383,7 +390,7 @@ def test_nothing_of_the_tree_is_executed(plant: Callable[..., Path], tmp_path: P
         "60_b.sh": f"#!/bin/sh\ntouch {mark}\n",
         "m/plugin.json": manifest(command=f"touch {mark}", postExtract=f"touch {mark}"),
     })  # fmt: skip
-    assert lint_tree(str(root)).clean
+    assert "error" not in {severity for *_, severity in found(lint_tree(str(root)))}
     assert not mark.exists()
 
 

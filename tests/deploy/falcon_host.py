@@ -1,9 +1,8 @@
-"""A host with an Open-Falcon agent (falcon_agent.py), laid out as falcon-plus packs it."""
+"""A host with an Open-Falcon agent (tests/falcon), laid out as falcon-plus packs it."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import Any
 from tests.deploy.conftest import MakeDeployment
 from tests.deploy.deployment import Deployment, Run, step_script
 from tests.deploy.test_faulty_hosts import on
+from tests.falcon.command import build
 from tests.fleet import NamespaceHost
 
 HOME = "/opt/falcon"
@@ -22,6 +22,7 @@ HOSTS = ("n1", "n2", "n3", "n4", "n5")
 
 # As `make pack` of falcon-plus lays it out; the agent's output stays with whoever started it, as
 # with a control script that forgot to redirect it.
+AGENT = "/usr/bin/python3 bin/falcon-agent -c config/cfg.json --records hbs --hbs hbs"
 RESTART = f"""#!/bin/sh
 cd {HOME}
 if [ -s var/pid ]; then
@@ -29,7 +30,7 @@ if [ -s var/pid ]; then
   while kill -0 "$(cat var/pid)" 2>/dev/null; do sleep 0.02; done
 fi
 setpriv --reuid=falcon --regid=falcon --init-groups --reset-env \
-  /usr/bin/python3 falcon_agent.py -c config/cfg.json --hbs hbs 2>>var/log </dev/null &
+  {AGENT} 2>>var/log </dev/null &
 echo $! >var/pid
 """
 CONFIG: dict[str, Any] = {
@@ -52,9 +53,9 @@ class Falcon:
         on(
             host,
             f"useradd --system --user-group --home-dir {HOME} falcon && "
-            f"mkdir -p {PLUGIN} {HOME}/config {HOME}/hbs {HOME}/var && ln -s agent/plugin {HOME}/plugin",
+            f"mkdir -p {PLUGIN} {HOME}/bin {HOME}/config {HOME}/hbs {HOME}/var && ln -s agent/plugin {HOME}/plugin",
         )
-        shutil.copy(Path(__file__).with_name("falcon_agent.py"), self.path(HOME))
+        build(self.path(f"{HOME}/bin/falcon-agent"))
         self.path(f"{HOME}/config/cfg.json").write_text(json.dumps(config, indent=2))
         self.path(f"{HOME}/restart").write_text(RESTART)
         self.bind("sys/one", "fast")
@@ -67,6 +68,12 @@ class Falcon:
     def bind(self, *plugins: str) -> None:
         """What hbs tells this host to run."""
         self.path(f"{HOME}/hbs/plugins").write_text("\n".join(plugins))
+
+    def schedules(self) -> list[str]:
+        """The key of every schedule that the agent has begun, oldest first."""
+        path = self.path(f"{HOME}/hbs/schedules.jsonl")
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [json.loads(line)["key"] for line in lines]
 
     def restart(self) -> None:
         on(self.host, f"{HOME}/restart >/dev/null")
@@ -90,26 +97,29 @@ class Falcon:
             time.sleep(0.05)
 
 
+TOLD = {
+    "agent_config_path": f"{HOME}/config/cfg.json",
+    "agent_config_plugin_dir": PLUGIN,
+    "agent_config_logs": f"{HOME}/logs",
+    "agent_config_restart_command": f"{HOME}/restart",
+    "plugin_sync_user": "falcon",
+}
 MakeAgents = Callable[..., tuple[Deployment, dict[str, Falcon]]]
 
 
 def make_agents(deployment: MakeDeployment) -> MakeAgents:
-    """What makes a deployment to five hosts with an agent each; `plugin` is laid over their section."""
+    """What makes a deployment to five hosts with an agent each; `plugin` is laid over their section.
+
+    `told` is whether the inventory says where everything is, or only that there is such an agent.
+    """
 
     def make(
-        plugin: dict[str, Any] | None = None, **variables: Any
+        plugin: dict[str, Any] | None = None, told: bool = True, **variables: Any
     ) -> tuple[Deployment, dict[str, Falcon]]:
+        kind = {"agent_config_kind": "falcon"}
         made = deployment(
             bindings={"all": ["sys/one"]},
-            variables={
-                "agent_config_kind": "falcon",
-                "agent_config_path": f"{HOME}/config/cfg.json",
-                "agent_config_plugin_dir": PLUGIN,
-                "agent_config_logs": f"{HOME}/logs",
-                "agent_config_restart_command": f"{HOME}/restart",
-                "plugin_sync_user": "falcon",
-                **variables,
-            },
+            variables={**kind, **(TOLD if told else {}), **variables},
         )
         made.source.write("fast/2_fast.sh", step_script("fast"))
         made.source.commit()
@@ -146,14 +156,15 @@ def assert_well(made: Deployment, falcon: Falcon, what: object = "") -> None:
     assert "agent/plugin" in PLUGIN and on(falcon.host, f"stat -c %U {PLUGIN}") == "falcon", what
 
 
-def assert_settled(made: Deployment) -> None:
-    """Every host is right, which costs one exec each."""
+def assert_settled(made: Deployment) -> Run:
+    """Every host is right, which costs one exec each; returns the run that says so."""
     before = {host.name: host.sessions() for host in made.fleet}
     run = made.deploy()
     assert set(run.states().values()) == {"right"}, run.text
     assert {host.name: host.sessions() - before[host.name] for host in made.fleet} == dict.fromkeys(
         HOSTS, 1
     )
+    return run
 
 
 def warnings_of(run: Run, host: str) -> str:

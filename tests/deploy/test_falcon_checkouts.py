@@ -34,9 +34,38 @@ def agents(deployment: MakeDeployment) -> MakeAgents:
 
 AS_FALCON = f"cd {PLUGIN} && runuser -u falcon -- "
 
+# The agent's pull from a server that says nothing; whoever asked for it has long gone.
+HANG = (
+    f"{AS_FALCON} git remote set-url origin git://127.0.0.1:7777/plugins && (/usr/bin/python3 -c "
+    "'import socket, time; s = socket.create_server((\"127.0.0.1\", 7777)); time.sleep(60)' "
+    "</dev/null >/dev/null 2>&1 &) && sleep 0.3; "
+    "curl --silent --max-time 1 http://127.0.0.1:1988/plugin/update; pgrep -x git >/dev/null"
+)
+
 # What is done to the checkout -> what the host's result says of it, and where the former state is.
-PATCH, ASIDE, NOWHERE = "patch", "aside", "nowhere"
+PATCH, MODE, ASIDE, NOWHERE = "patch", "patch of a mode", "aside", "nowhere"
+COMMIT = "git -c user.name=x -c user.email=x commit -qam mine"
 DAMAGES: dict[str, tuple[str, str, str]] = {
+    "git that hangs": (HANG, "a git that hung was ended", ASIDE),
+    "git that an agent left behind": (
+        f"{HANG} && {HOME}/restart >/dev/null && pgrep -x git >/dev/null",
+        "a git that hung was ended", ASIDE,
+    ),
+    "history of another line": (
+        f"{AS_FALCON} sh -ec 'git checkout -q --orphan other; git -c user.name=x -c user.email=x "
+        "commit -qm mine; git branch -qM deploy; git branch -q -u origin/deploy'",
+        "was kept as", ASIDE,
+    ),
+    "merge that was not ended": (
+        f"{AS_FALCON} sh -c 'git checkout -q -b mine; echo \"# mine\" >>sys/one/60_one.sh; {COMMIT}; "
+        f"git checkout -q deploy; echo \"# theirs\" >>sys/one/60_one.sh; {COMMIT}; "
+        "git merge -q mine >/dev/null || :'",
+        "was kept as", ASIDE,
+    ),
+    "execute bit": (
+        f"chmod -x {PLUGIN}/sys/one/60_one.sh",
+        "local changes to sys/one/60_one.sh were kept as", MODE,
+    ),
     "edited file": (
         f"echo '# mine' >>{PLUGIN}/sys/one/60_one.sh",
         "local changes to sys/one/60_one.sh were kept as", PATCH,
@@ -107,6 +136,8 @@ def test_whatever_was_done_to_the_checkout_the_next_release_comes_and_nothing_is
         patches = list(falcon.path(f"{ROOT}/kept").glob("*.patch"))
         aside = list(falcon.path(f"{HOME}/agent").glob("plugin.before-plugfleet-*"))
         assert bool(aside) == (former == ASIDE), damage
+        if former == MODE:
+            assert any(b"old mode 100755" in patch.read_bytes() for patch in patches), damage
         if former == PATCH:
             assert any(b"+# mine" in patch.read_bytes() for patch in patches), damage
         if (falcon.path(PLUGIN) / "sys/two/60_two.sh").stat().st_mtime_ns != kept[name]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.deploy.deployment import Deployment, step_script
+from tests.deploy.falcon_host import CONFIG
+from tests.falcon.command import build
 from tests.fleet import SystemdFleet, SystemdHost
 
 UNIT = "plugfleet-executor.service"
@@ -144,3 +148,47 @@ def test_another_account_takes_over_what_the_former_one_wrote(deployment: Deploy
     assert set(again.states().values()) == {"right"}, again.text
     assert set(deployment.deploy().states().values()) == {"changed"}
     assert set(deployment.deploy().states().values()) == {"right"}
+
+
+FALCON_UNIT = """
+[Service]
+User=falcon
+WorkingDirectory=/opt/falcon
+Environment=FALCON_ENDPOINT=known
+ExecStart=/usr/bin/python3 falcon-agent -c config.json --records records --hbs records
+"""
+
+
+def test_an_open_falcon_agent_is_restarted_by_the_unit_whose_process_it_is(
+    systemd_fleet: SystemdFleet, tmp_path: Path
+) -> None:
+    host = next(iter(systemd_fleet))
+    on(host, "useradd --system falcon; install -d -o falcon /opt/falcon/records /opt/falcon/plugin")
+    build(Path(f"{host.root}/opt/falcon/falcon-agent"))
+    # The executor has the usual port.
+    config = CONFIG | {"plugin": {"enabled": False, "dir": "plugin/", "git": ""}}
+    config["http"] = {"enabled": True, "listen": ":2988"}
+    Path(f"{host.root}/opt/falcon/config.json").write_text(json.dumps(config))
+    Path(f"{host.root}/etc/systemd/system/metrics.service").write_text(FALCON_UNIT)
+    on(host, "systemctl daemon-reload && systemctl start metrics")
+    assert eventually(host, "curl -sf 127.0.0.1:2988/health")
+    before = on(host, "systemctl show -P MainPID metrics")
+    made = Deployment(
+        systemd_fleet,
+        tmp_path,
+        bindings={"all": ["sys/one"]},
+        variables={
+            "agent_config_kind": "falcon",
+            "agent_update_listen": "127.0.0.1:2988",
+            "plugin_sync_root": "/var/lib/plugfleet-falcon",
+        },
+    )
+    try:
+        run = made.deploy("-l", host.name)
+        assert "agent restarted" in run.of(host.name)["msg"]
+        assert on(host, "systemctl show -P MainPID metrics") not in ("0", before)
+        assert on(host, "stat -c %U /opt/falcon/plugin/sys/one/60_one.sh") == "falcon"
+        assert made.deploy("-l", host.name).states() == {host.name: "right"}
+    finally:
+        on(host, "systemctl stop metrics")
+        made.close()

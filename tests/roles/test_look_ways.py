@@ -45,7 +45,17 @@ def look(tmp_path: Path, listen: str, tools: list[str]) -> Seen:
         os.symlink(found, programs / tool)
     wanted = {
         name: ""
-        for name in ("user", "mirror", "branch", "dir", "cfg", "bindings", "program", "state", "unit")
+        for name in (
+            "user",
+            "mirror",
+            "branch",
+            "dir",
+            "cfg",
+            "bindings",
+            "program",
+            "state",
+            "unit",
+        )
     }
     wanted |= {"marker": "/no/marker", "git_url": "", "listen": listen, "pythons": "python3"}
     asked = Look(wanted, 20)

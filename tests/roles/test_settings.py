@@ -60,3 +60,34 @@ def test_texts_become_the_types_of_the_spec(settings: Settings) -> None:
 def test_a_wrong_value_names_its_variable(settings: Settings, name: str, value: Any) -> None:
     with pytest.raises(SettingsError, match=name):
         read(settings, **{name: value})
+
+
+def test_of_an_open_falcon_agent_nothing_needs_to_be_told(settings: Settings) -> None:
+    found = read(settings, agent_config_kind="falcon")
+    names = (
+        "agent_config_path",
+        "agent_config_plugin_dir",
+        "agent_config_logs",
+        "plugin_sync_user",
+    )
+    assert {found[name] for name in names} == {""}
+    with pytest.raises(SettingsError, match="agent_config_path must be an absolute path"):
+        read(settings, agent_config_path="")
+    with pytest.raises(SettingsError, match="agent_config_home must be an absolute path"):
+        read(settings, agent_config_kind="falcon", agent_config_home="agent")
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"started_by": "command"}, "set agent_config_restart_command"),
+        ({"started_by": "control", "restart_command": "x"}, "remove one"),
+        ({"started_by": "control", "unit": "x.service"}, "must be systemd"),
+        ({"unit": "x.service", "restart_command": "x"}, "agent_config_restart_command empty"),
+    ],
+)
+def test_half_a_way_of_starting_an_agent_is_refused(
+    settings: Settings, variables: dict[str, str], says: str
+) -> None:
+    with pytest.raises(SettingsError, match=says):
+        read(settings, **{f"agent_config_{name}": value for name, value in variables.items()})

@@ -20,7 +20,7 @@ def load(text: str, path: str) -> dict[str, Any]:
             real agent that is told to reload such a file ends itself (measured).
     """
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=_no_json)
     except ValueError as error:
         raise ConfigRefused(
             f"{path} is not valid JSON ({error}); it was not touched. Correct it and run again"
@@ -28,6 +28,11 @@ def load(text: str, path: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ConfigRefused(f"{path} holds no JSON object; it was not touched")
     return value
+
+
+def _no_json(word: str) -> None:
+    """Refuse what Python reads and an agent does not: NaN and Infinity."""
+    raise ValueError(f"{word} is no JSON")
 
 
 def merge(present: Mapping[str, Any], wanted: Mapping[str, Any], where: str = "") -> dict[str, Any]:

@@ -28,7 +28,7 @@ def configure(plan: dict[str, Any], blobs: dict[str, bytes]) -> Outcome:
     # An executor's marker is its `start` step's, which restarts it.
     was_due = restart.due(marker) if agent["kind"] == "falcon" else ""
     foreign = agent["kind"] != "falcon" and os.path.lexists(marker)
-    if _was_off(plan):
+    if _reads_at_start(plan):
         restart.note(marker, restart.RESTART)
     elif not foreign and plan["files"]:
         restart.note(marker, restart.RELOAD)
@@ -40,12 +40,16 @@ def configure(plan: dict[str, Any], blobs: dict[str, bytes]) -> Outcome:
     outcome.changed = bool(done)
     outcome.msg = "{} written".format(" and ".join(done)) if done else "configuration is right"
     if agent["kind"] == "falcon" and restart.due(marker) == restart.RESTART:
-        restart.make_up(agent, marker, outcome)
+        restart.make_up(plan, outcome)
     elif done or was_due:
         try:
-            restart.reload(agent, outcome)
+            restart.reload(plan, outcome)
         except StepFailed as error:
-            raise StepFailed(f"{error}; {_put_back(plan)}", error.code) from None
+            said = f"{error}; {_put_back(plan)}"
+            if error.code == "agent-down" and restart.known(agent):
+                restart.restart(plan, outcome)
+                said += ", and it was started again"
+            raise StepFailed(said, error.code) from None
     if not foreign and os.path.lexists(marker):
         os.unlink(marker)
     return outcome
@@ -61,14 +65,17 @@ def _put_back(plan: dict[str, Any]) -> str:
     return f"correct {plan['agent']['cfg']} and run again"
 
 
-def _was_off(plan: dict[str, Any]) -> bool:
-    """Whether an Open-Falcon agent's cfg.json has its plugin section off until now."""
+def _reads_at_start(plan: dict[str, Any]) -> bool:
+    """Whether something changes that an Open-Falcon agent reads at its start alone."""
     if plan["agent"]["kind"] != "falcon":
         return False
     for wanted in plan["files"]:
         if wanted["path"] == plan["agent"]["cfg"]:
-            plugin = json.loads(wanted["present"] or "{}").get("plugin")
-            return not (isinstance(plugin, dict) and plugin.get("enabled") is True)
+            before, after = json.loads(wanted["present"] or "{}"), json.loads(wanted["content"])
+            plugin = before.get("plugin")
+            was_on = isinstance(plugin, dict) and plugin.get("enabled") is True
+            # Its connection to the heartbeat server, and where it listens.
+            return not was_on or any(before.get(n) != after.get(n) for n in ("heartbeat", "http"))
     return False
 
 

@@ -2,18 +2,19 @@
 
 An Open-Falcon agent decides once, at its start, whether it runs plugins: one that was started with
 its plugin section off takes a reload, says `success` to every update, and schedules nothing for
-ever (measured). What is still due stands in a marker file from before the configuration is
-written, so a visit that is killed in between is made up for.
+ever (measured). Its heartbeat server and where it listens are settled at its start too. What is
+still due stands in a marker file from before the configuration is written, so a visit that is
+killed in between is made up for.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import time
 
 from roles.agent_config.host import files
 from roles.agent_update.host import loopback, process
-from roles.plugin_sync.host import command
 from roles.plugin_sync.host.outcome import Outcome, StepFailed
 
 TYPE_CHECKING = False
@@ -35,35 +36,66 @@ def due(marker: str) -> str:
     return (files.read(marker) or "").split(" ")[0].strip()
 
 
-def reload(agent: dict[str, Any], outcome: Outcome) -> None:
-    """Have a running agent read its configuration again; what was written is known to be JSON."""
+def reload(plan: dict[str, Any], outcome: Outcome) -> None:
+    """Have a running agent read its configuration again, which is held to be JSON first.
+
+    Raises:
+        StepFailed: the agent refuses its configuration, or ended itself over it.
+    """
+    agent = plan["agent"]
+    _expect_json(agent["cfg"])
+    ran = loopback.get(agent["listen"], "/health", 2) is not None
     answer = loopback.get(agent["listen"], "/config/reload")
     if answer is None:
+        if ran and loopback.get(agent["listen"], "/health", 2) is None:
+            raise StepFailed("the agent ended itself when it read its configuration", "agent-down")
         # Not running: it reads the new file when it starts, and `update` says that it is down.
         return
     if '"msg":"success"' in answer.replace(" ", ""):
         return
-    if agent["kind"] == "falcon" and agent["restart"]:
-        restart(agent)
+    said = f"/config/reload said {answer.strip()[:300]!r}"
+    if agent["kind"] != "falcon":
+        raise StepFailed(f"the agent refuses its configuration: {said}", "configuration-refused")
+    if known(agent):
+        restart(plan, outcome)
         outcome.msg += ", agent restarted"
         return
-    said = f"/config/reload said {answer.strip()[:300]!r}"
-    if agent["kind"] == "falcon":
-        # `no privilege` where it does not know its own address; the next restart takes the file.
-        outcome.warnings.append(f"the agent did not take its configuration again: {said}")
+    # `no privilege` where it does not know its own address; the next restart takes the file.
+    outcome.warnings.append(f"the agent did not take its configuration again: {said}")
+
+
+def _expect_json(path: str) -> None:
+    """An agent that is told to reload a file that is none ends itself (measured)."""
+    text = files.read(path)
+    if text is None:
         return
-    raise StepFailed(f"the agent refuses its configuration: {said}", "configuration-refused")
+    try:
+        json.loads(text)
+    except ValueError as error:
+        raise StepFailed(
+            f"{path} is not valid JSON ({error}), so the agent was not told to read it; correct it "
+            "and run again",
+            "changed-meanwhile",
+        ) from None
 
 
-def make_up(agent: dict[str, Any], marker: str, outcome: Outcome) -> None:
+def make_up(plan: dict[str, Any], outcome: Outcome) -> None:
     """Restart the agent, unless somebody has since it was noted."""
-    if not agent["restart"]:
-        _expect_restarted_by_hand(agent, marker, outcome)
-    else:
-        restart(agent)
+    if known(plan["agent"]):
+        restart(plan, outcome)
         outcome.changed = True
         outcome.msg += ", agent restarted"
-    os.unlink(marker)
+    else:
+        _expect_restarted_by_hand(plan["agent"], plan["marker"], outcome)
+    os.unlink(plan["marker"])
+
+
+def known(agent: dict[str, Any]) -> bool:
+    """Whether it is known how the agent is started."""
+    # Sent to the hosts that have an Open-Falcon agent alone, which is when this is called.
+    from roles.agent_config.host import starting
+
+    return starting.way(agent) is not None
 
 
 def _expect_restarted_by_hand(agent: dict[str, Any], marker: str, outcome: Outcome) -> None:
@@ -71,9 +103,9 @@ def _expect_restarted_by_hand(agent: dict[str, Any], marker: str, outcome: Outco
     moment = (files.read(marker) or "").partition(" ")[2]
     if pid is not None and not process.started_since(pid, moment):
         raise StepFailed(
-            "the agent must be restarted, since it was started with its plugin section off and "
-            "decides that only once; set agent_config_restart_command, or restart it by hand "
-            "and run again",
+            "the agent must be restarted, since it reads plugin.enabled, heartbeat and http only at "
+            "its start, and how it is started was not found: set agent_config_started_by, or set "
+            "agent_config_restart_command, or restart it by hand and run again",
             "restart-needed",
         )
     if pid is None and process.answers(agent["listen"]):
@@ -83,32 +115,32 @@ def _expect_restarted_by_hand(agent: dict[str, Any], marker: str, outcome: Outco
         )
 
 
-def restart(agent: dict[str, Any]) -> None:
-    """Run the restart command and wait until a new process answers."""
+def restart(plan: dict[str, Any], outcome: Outcome) -> None:
+    """Restart the agent in the way that it is started, and wait until a new process answers."""
+    from roles.agent_config.host import starting
+
+    agent, log = plan["agent"], os.path.join(plan["root"], "restart.log")
     before, moment = process.listener(agent["listen"]), process.now()
-    status, output = command.start_with(agent["restart"], timeout=60)
-    if status:
-        raise StepFailed(
-            f"agent_config_restart_command {agent['restart']!r} ended with status {status}: "
-            f"{output[-300:] or 'no word'}",
-            "restart",
-        )
+    way, output = starting.start(agent, plan["user"], log)
     deadline = time.time() + _UP_SECONDS
     while time.time() < deadline:
         pid = process.listener(agent["listen"])
         # The old one may answer a little longer.
         renewed = pid != before or (pid is not None and process.started_since(pid, moment))
         if (renewed or before is None) and loopback.get(agent["listen"], "/health", 2) is not None:
+            if pid is not None and process.writes_to(pid, log):
+                outcome.warnings.append(
+                    f"the agent writes its log to {log}, since {way} does not say where else"
+                )
             return
         time.sleep(0.1)
     if before is not None and process.listener(agent["listen"]) == before:
         raise StepFailed(
-            f"agent_config_restart_command {agent['restart']!r} did not restart the agent: "
-            f"process {before} still answers on {agent['listen']}",
+            f"{way} did not restart the agent: process {before} still answers on {agent['listen']}",
             "restart",
         )
     raise StepFailed(
         f"the agent does not answer on {agent['listen']} {_UP_SECONDS} s after its restart; "
-        f"look at its log. The command said: {output[-300:] or 'nothing'}",
+        f"look at its log. {way} said: {output[-300:] or 'nothing'}",
         "agent-down",
     )

@@ -12,7 +12,7 @@ import os
 import time
 
 from roles.agent_config.host import restart
-from roles.agent_update.host import checkout, clone, edits, loopback, process, trigger
+from roles.agent_update.host import checkout, clone, edits, gits, loopback, process, trigger
 from roles.plugin_sync.host import command, leftovers, mirror
 from roles.plugin_sync.host.outcome import StepFailed
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from roles.agent_update.host.checkout import State
     from roles.plugin_sync.host.outcome import Outcome
 
-_GIT_SECONDS = 10  # how long a git at work is waited for; on a tree of this size it takes far less
 _LOOKS = 10
 _TRIES = 10
 _UNDISTURBED = 3
@@ -60,6 +59,7 @@ def _heal(plan: dict[str, Any], outcome: Outcome) -> None:
     mirror.own(plan["mirror"], plan["user"])
     clone.finish_interrupted(folder)
     edits.finish_interrupted(folder)
+    _end_hanging_gits(plan, folder, outcome)
     _remove_stale_locks(folder, plan["user"], outcome)
     seen, sound = _look_undisturbed(plan, folder)
     if not sound or not edits.keep_and_undo(plan, folder, seen, outcome):
@@ -70,9 +70,9 @@ def _have_pull(plan: dict[str, Any], outcome: Outcome) -> None:
     """Have an Open-Falcon agent pull; put right once more what keeps it from doing so."""
     agent = plan["agent"]
     problem = _pull(plan)
-    if problem and problem.code in ("not-enabled", "elsewhere") and agent["restart"]:
+    if problem and problem.code in ("not-enabled", "elsewhere") and restart.known(agent):
         # It runs with another configuration than the one that stands on the disk, which is right.
-        restart.restart(agent)
+        restart.restart(plan, outcome)
         outcome.changed = True
         outcome.warnings.append(f"the agent was restarted, since {problem}")
         problem = _pull(plan)
@@ -83,6 +83,32 @@ def _have_pull(plan: dict[str, Any], outcome: Outcome) -> None:
         problem = _pull(plan)
     if problem:
         raise problem
+
+
+def restart_idle(plan: dict[str, Any], outcome: Outcome) -> bool:
+    """Restart an agent that lists nothing, if it may have been started with its plugin section off.
+
+    Somebody switched plugins on and had it reload: it says `success` ever after and never asks for
+    its list (measured). Nothing is lost by a restart, since it runs no plugin; and it happens once, for
+    then the process is younger than its configuration.
+    """
+    agent = plan["agent"]
+    if agent["listed"] or agent["settled"] <= agent["patience"] or not restart.known(agent):
+        return False
+    pid = process.listener(agent["listen"])
+    try:
+        written = time.time() - os.stat(agent["cfg"]).st_mtime
+    except OSError:
+        return False
+    if pid is None or written > process.age(pid):
+        return False
+    restart.restart(plan, outcome)
+    outcome.changed = True
+    outcome.warnings.append(
+        "the agent was restarted, since it listed nothing and its configuration was changed after "
+        "its start: it lists what is bound a heartbeat from now"
+    )
+    return True
 
 
 def _pull(plan: dict[str, Any]) -> StepFailed | None:
@@ -98,7 +124,7 @@ def _pull(plan: dict[str, Any]) -> StepFailed | None:
         if problem.code not in ("git-failed", "wrong-head", "not-clean"):
             break
         # The agent locks nothing: of several updates at a time only one succeeds (measured).
-        if process.git_runs_in(checkout.place(plan)):
+        if gits.run_in(checkout.place(plan)):
             if checkout.state(plan).as_wanted(plan["release"]["commit"]):
                 return None  # one that somebody else asked for: the agent's own all the same
         else:
@@ -117,9 +143,9 @@ def _look_undisturbed(plan: dict[str, Any], folder: str) -> tuple[State, bool]:
         sound = _is_sound(plan, seen)
         if sound and not seen.changes:
             break
-        if not process.git_runs_in(folder) and checkout.last_pull(folder) == before:
+        if not gits.run_in(folder) and checkout.last_pull(folder) == before:
             break
-        _wait_for_git(folder)
+        gits.wait(folder)
     return seen, sound
 
 
@@ -142,14 +168,18 @@ def _is_sound(plan: dict[str, Any], seen: State) -> bool:
     return status == 0
 
 
-def _wait_for_git(folder: str) -> bool:
-    """Wait until no git works in the folder; False if one still does after ten seconds."""
-    deadline = time.time() + _GIT_SECONDS
-    while process.git_runs_in(folder):
-        if time.time() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
+def _end_hanging_gits(plan: dict[str, Any], folder: str, outcome: Outcome) -> None:
+    """See that no git is at work there, the agent's own to another server that hangs included."""
+    if gits.wait(folder):
+        return
+    ended = gits.end_hanging(folder, plan["agent"]["listen"])
+    if ended:
+        outcome.changed = True
+        outcome.warnings.append("a git that hung was ended: {}".format(", ".join(ended)))
+    if gits.run_in(folder) and not gits.wait(folder):
+        raise StepFailed(
+            f"somebody's git is at work in {folder} and does not end; run again when it has", "busy"
+        )
 
 
 def _remove_stale_locks(folder: str, user: str, outcome: Outcome) -> None:
@@ -157,11 +187,6 @@ def _remove_stale_locks(folder: str, user: str, outcome: Outcome) -> None:
     git_dir = os.path.join(folder, ".git")
     if os.path.islink(git_dir) or not os.path.isdir(git_dir):
         return
-    if not _wait_for_git(folder):
-        raise StepFailed(
-            f"git has been at work in {folder} for {_GIT_SECONDS} s; run again when it has ended",
-            "busy",
-        )
     removed = leftovers.remove_git_locks(git_dir)
     command.as_user(user, lambda: leftovers.remove_git_garbage(git_dir))
     if removed:

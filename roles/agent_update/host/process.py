@@ -51,13 +51,14 @@ def started_since(pid: int, moment: str) -> bool:
     boot, _, seconds = moment.partition(" ")
     if boot != _boot():
         return True
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            # The 22nd field; the second, a name in brackets, may hold anything.
-            ticks = int(file.read().rpartition(")")[2].split()[19])
-        return ticks / os.sysconf("SC_CLK_TCK") > float(seconds)
-    except (OSError, ValueError, IndexError):
-        return False
+    began = _began(pid)
+    return began is not None and began > float(seconds)
+
+
+def age(pid: int) -> float:
+    """Seconds since a process was started; 0 if it has ended."""
+    began = _began(pid)
+    return 0 if began is None else time.clock_gettime(time.CLOCK_BOOTTIME) - began
 
 
 def user_of(pid: int) -> str:
@@ -72,21 +73,49 @@ def user_of(pid: int) -> str:
         return str(uid)
 
 
-def git_runs_in(folder: str) -> bool:
-    """Whether a git process works in the folder, as far as this user may see."""
-    real = os.path.realpath(folder)
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/comm") as file:
-                if not file.read().startswith("git"):
-                    continue
-            if os.readlink(f"/proc/{pid}/cwd") == real:
-                return True
-        except PermissionError:
-            return True
-        except OSError:
-            continue
-    return False
+def folder_of(pid: int) -> str:
+    """A process's working directory; "" where it may not be seen."""
+    try:
+        return os.readlink(f"/proc/{pid}/cwd")
+    except OSError:
+        return ""
+
+
+def environment_of(pid: int) -> dict[str, str]:
+    """The environment that a process was started with; {} where it may not be seen."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            pairs = [os.fsdecode(pair).partition("=") for pair in file.read().split(b"\0")]
+    except OSError:
+        return {}
+    return {name: value for name, found, value in pairs if found}
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process has ended, be it that nobody has asked for its status yet."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] in ("Z", "X")
+    except (OSError, IndexError):
+        return True
+
+
+def writes_to(pid: int, path: str) -> bool:
+    """Whether a process has the file as its output or its errors."""
+    try:
+        return path in [os.readlink(f"/proc/{pid}/fd/{number}") for number in (1, 2)]
+    except OSError:
+        return False
+
+
+def _began(pid: int) -> float | None:
+    """Seconds from the host's boot to the start of a process; None if it has ended."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            # The 22nd field; the second, a name in brackets, may hold anything.
+            return int(file.read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def _boot() -> str:

@@ -44,6 +44,12 @@ def _falcon_pulled(plan: dict[str, Any], outcome: Outcome) -> bool:
     return falcon.pull(plan, outcome)
 
 
+def _falcon_restarted(plan: dict[str, Any], outcome: Outcome) -> bool:
+    from roles.agent_update.host import falcon
+
+    return falcon.restart_idle(plan, outcome)
+
+
 def _have_executor_update(plan: dict[str, Any], outcome: Outcome) -> None:
     """Have the executor take the release, where the look found another one or edits."""
     agent, edits = plan["agent"], plan["agent"]["changes"]
@@ -90,6 +96,8 @@ def _check_listed(plan: dict[str, Any], outcome: Outcome) -> int | None:
             "no-list",
         )
     if missing and agent["kind"] == "falcon":
+        if not data and _falcon_restarted(plan, outcome):
+            return 0
         outcome.warnings.append(
             "not listed yet: {}; the agent lists what its heartbeat server binds to this host, "
             "a heartbeat after its start, and never if it was started with its plugin section "
@@ -125,6 +133,8 @@ def _mention_stderr(logs: str, since: float, outcome: Outcome) -> None:
         for name in names:
             path = os.path.join(folder, name)
             if name.endswith(".stderr.log") and os.stat(path).st_mtime >= since:
-                fresh.append(os.path.relpath(path, logs)[: -len(".stderr.log")])
+                # Newer agents put a script's arguments, or "()", after its name.
+                name = os.path.relpath(path, logs)[: -len(".stderr.log")]
+                fresh.append(name[:-2] if name.endswith("()") else name)
     if fresh:
         outcome.warnings.append("wrote to stderr: {}".format(", ".join(sorted(fresh)[:5])))

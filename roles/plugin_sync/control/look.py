@@ -11,9 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-_SCRIPT = Path(__file__).with_name("look.sh").read_text()
-# Comments would cost every host bytes and change nothing.
-_SCRIPT = re.sub(r"^#.*\n", "", _SCRIPT, flags=re.MULTILINE)
+from roles.agent_config.control import discovery
+
+
+def _short(script: str) -> str:
+    """A script without comments: they would cost every host bytes and change nothing."""
+    return re.sub(r"^ *#.*\n", "", script, flags=re.MULTILINE)
+
+
+_SCRIPT = _short(Path(__file__).with_name("look.sh").read_text())
+_FIND = _short(discovery.SCRIPT)
 
 _BASH_ASK = """\
 exec 3<>"/dev/tcp/$0/$1" || exit
@@ -52,6 +59,10 @@ class Seen:
         python: the host's Python, or "".
         tools: subset of {"git", "systemd"}.
         uid: the user id that the visit has.
+        agent: what was found of an Open-Falcon agent, or None where nothing was looked for.
+        settled: seconds since the agent's plugin folder came to its commit, where that was asked.
+        stderr: plugin -> seconds since it wrote to stderr, for those that did since the folder came
+            to its commit.
     """
 
     mirror: str = ""
@@ -66,6 +77,9 @@ class Seen:
     python: str = ""
     tools: frozenset[str] = frozenset()
     uid: int = -1
+    agent: discovery.Found | None = None
+    settled: int = 0
+    stderr: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def head(self) -> str:
@@ -80,11 +94,18 @@ class Seen:
 
 
 class Look:
-    """The command of one host's look, and reading its answer."""
+    """The command of one host's look, and reading its answer.
 
-    def __init__(self, preamble: Mapping[str, str], timeout: int) -> None:
+    Args:
+        preamble: the script's variables.
+        timeout: seconds after which it ends itself.
+        find: look for an Open-Falcon agent first.
+    """
+
+    def __init__(self, preamble: Mapping[str, str], timeout: int, *, find: bool = False) -> None:
         self._nonce = secrets.token_hex(8)
         values = dict(preamble, nonce=self._nonce, bash_ask=_BASH_ASK, ask=_ASK)
+        values["find"] = _FIND if find else ""
         lines = [f"{name}={shlex.quote(value)}" for name, value in values.items()]
         script = "\n".join(lines) + "\n" + _SCRIPT
         # A look that hangs (a dead network file system) must not hold up the batch for ever.
@@ -109,6 +130,7 @@ class Look:
         tools = parts.get("tools", "").split("\n")
         uid = re.search(r"^uid (\d+)$", parts.get("tools", ""), re.MULTILINE)
         python = re.search(r"^python (.+)$", parts.get("tools", ""), re.MULTILINE)
+        settled, stderr = _since(parts.get("since", ""))
         return Seen(
             mirror=parts.get("mirror", "").strip(),
             status=parts.get("status", "").strip(),
@@ -124,7 +146,23 @@ class Look:
             python=python.group(1).strip() if python else "",
             tools=frozenset({"git", "systemd"} & set(tools)),
             uid=int(uid.group(1)) if uid else -1,
+            agent=discovery.read(parts["agent"]) if "agent" in parts else None,
+            settled=settled,
+            stderr=stderr,
         )
+
+
+def _since(text: str) -> tuple[int, dict[str, int]]:
+    """Ages in seconds: the clock and the folder's time, then a line "mtime path" for each log."""
+    lines = text.strip().splitlines()
+    if len(lines) < 2 or not (lines[0].isdigit() and lines[1].isdigit()):
+        return 0, {}
+    now, ages = int(lines[0]), {}
+    for line in lines[2:]:
+        moment, _, path = line.partition(" ")
+        if moment.isdigit() and path.endswith(".stderr.log"):
+            ages[path[: -len(".stderr.log")]] = max(0, now - int(moment))
+    return now - int(lines[1]), ages
 
 
 def _plugins(response: str) -> Mapping[str, Any] | None:

@@ -1,11 +1,13 @@
 # The look at a host: everything that a visit may have to change, in one exec, changing nothing.
 # A preamble sets: mirror branch dir user cfg bindings program state unit
-# marker listen git_url pythons bash_ask ask nonce.
+# marker listen git_url pythons bash_ask ask nonce, home logs find (a script, run here, or "").
 LC_ALL=C GIT_OPTIONAL_LOCKS=0 GIT_CONFIG_NOSYSTEM=1 GIT_TERMINAL_PROMPT=0
+export LC_ALL GIT_OPTIONAL_LOCKS GIT_CONFIG_NOSYSTEM GIT_TERMINAL_PROMPT
+say() { printf '\n@%s %s\n' "$nonce" "$1"; }
+eval "$find"
 # A plugin folder that is no repository must not be taken for a part of one further up.
 GIT_CEILING_DIRECTORIES=${dir%/*}
-export LC_ALL GIT_OPTIONAL_LOCKS GIT_CONFIG_NOSYSTEM GIT_TERMINAL_PROMPT GIT_CEILING_DIRECTORIES
-say() { printf '\n@%s %s\n' "$nonce" "$1"; }
+export GIT_CEILING_DIRECTORIES
 uid=$(id -u)
 as=
 if [ -n "$user" ] && [ "$user" != root ] && [ "$uid" = 0 ]; then
@@ -31,6 +33,14 @@ if [ -n "$git_url" ]; then
     *.releases/*) printf 'executor\n' ;;
     *) $as git $inert -C "$dir" config --local remote.origin.url 2>/dev/null ;;
   esac
+fi
+if [ -n "$git_url" ] && [ -e "$dir/.git/logs/HEAD" ]; then
+  # When the folder came to its commit, and what plugins have written to stderr since.
+  say since
+  date +%s
+  stat -c %Y "$dir/.git/logs/HEAD"
+  [ -z "$logs" ] || find "$logs" -type f -name '*.stderr.log' -newer "$dir/.git/logs/HEAD" \
+    -exec stat -c '%Y %n' {} + 2>/dev/null
 fi
 for name in cfg bindings unit; do
   eval "path=\$$name"

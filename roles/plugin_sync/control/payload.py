@@ -16,7 +16,11 @@ from roles.plugin_sync.host.program import STEPS
 
 _CHECKOUT = Path(__file__).resolve().parents[3]
 _PROGRAM = "roles.plugin_sync.host.program"
-_FALCON = "roles.agent_update.host.falcon"
+# What a host with an Open-Falcon agent needs besides, and imports when it does.
+_FALCON = {
+    "configure": ["roles.agent_config.host.starting"],
+    "update": ["roles.agent_config.host.starting", "roles.agent_update.host.falcon"],
+}
 
 # Not by ast, which takes twenty times as long.
 _IMPORT = re.compile(r"^from (roles\.[\w.]+) import ([\w, ]+)$", re.MULTILINE)
@@ -50,7 +54,7 @@ class Payload:
     """Builds the streams of one deployment; the modules are read once."""
 
     def __init__(self) -> None:
-        entries = {_PROGRAM, _FALCON, *(module for module, _ in STEPS.values())}
+        entries = {_PROGRAM, *_FALCON["update"], *(module for module, _ in STEPS.values())}
         self._sources: dict[str, str] = {}
         self._needed = {entry: self._with_imports(entry) for entry in sorted(entries)}
 
@@ -66,8 +70,8 @@ class Payload:
     def _modules(self, plan: Mapping[str, Any]) -> list[str]:
         """The modules that the plan's steps need, each after those that it imports."""
         entries = [STEPS[step][0] for step in plan["steps"]]
-        if plan["agent"]["kind"] == "falcon" and "update" in plan["steps"]:
-            entries.append(_FALCON)
+        if plan["agent"]["kind"] == "falcon":
+            entries += [entry for step in plan["steps"] for entry in _FALCON.get(step, [])]
         # The program last: its `run` is what the boot code calls.
         entries.append(_PROGRAM)
         return list(dict.fromkeys(name for entry in entries for name in self._needed[entry]))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from controller.catalog.releases import DEPLOY_BRANCH
+from roles.agent_config.control import discovery, falconcfg
 from roles.agent_config.control.merge import ConfigRefused, merged_text
+from roles.agent_config.control.wanted import wanted
 from roles.plugin_sync.control.look import Seen
 
 # Every step in the order in which a visit takes it.
@@ -78,7 +81,32 @@ class Wanted:
             "listen": s["agent_update_listen"],
             "git_url": "" if self.is_executor else "yes",
             "pythons": interpreter,
+            "home": s["agent_config_home"].rstrip("/"),
+            "logs": "" if self.is_executor else s["agent_config_logs"],
         }
+
+    @property
+    def must_find(self) -> bool:
+        """Whether the look has to find the host's Open-Falcon agent."""
+        return discovery.is_needed(self.settings)
+
+    def completed(self, seen: Seen) -> Wanted:
+        """The same with what the look found of the host's Open-Falcon agent.
+
+        Raises:
+            PlanRefused: which agent is meant cannot be told; names the variable to set.
+        """
+        settings = self.settings
+        if self.is_executor:
+            return self
+        try:
+            if seen.agent is not None:
+                config = _content(seen, "cfg", seen.agent.values["cfg"])
+                settings = discovery.complete(settings, seen.agent, config, as_root=seen.uid == 0)
+            discovery.refuse_folder(settings)
+        except ConfigRefused as error:
+            raise PlanRefused(str(error)) from None
+        return replace(self, settings=settings)
 
     def files(self, seen: Seen) -> list[dict[str, Any]]:
         """The files whose content must change, with what they should hold.
@@ -88,18 +116,16 @@ class Wanted:
         """
         s = self.settings
         files = []
-        if not self.is_executor and "cfg" not in seen.files:
-            # An agent reads no defaults: it does not run with a file that holds our keys alone.
-            raise PlanRefused(
-                f"there is no {s['agent_config_path']}; set agent_config_path to the "
-                "configuration file of this host's Open-Falcon agent"
-            )
         try:
-            cfg = merged_text(
-                _content(seen, "cfg", s["agent_config_path"]),
-                self._config(),
-                s["agent_config_path"],
-            )
+            if not self.is_executor and "cfg" not in seen.files:
+                raise discovery.missing(s["agent_config_path"])
+            present = _content(seen, "cfg", s["agent_config_path"])
+            cfg = merged_text(present, wanted(s, present), s["agent_config_path"])
+            if not self.is_executor:
+                falconcfg.check(json.loads(cfg), s["agent_config_path"])
+                if seen.plugins is None:
+                    listen = s["agent_update_listen"]
+                    discovery.refuse_deaf(json.loads(cfg), s["agent_config_path"], listen)
         except ConfigRefused as error:
             raise PlanRefused(str(error)) from None
         files.append(_file(s["agent_config_path"], cfg, seen.files.get("cfg"), backup=True))
@@ -108,30 +134,6 @@ class Wanted:
             text = json.dumps({"bindings": list(self.bindings)}, indent=2) + "\n"
             files.append(_file(s["agent_config_bindings_path"], text, present, backup=False))
         return [file for file in files if file["differs"]]
-
-    def _config(self) -> dict[str, Any]:
-        """The settings that this host's cfg.json must have."""
-        s = self.settings
-        config: dict[str, Any] = {
-            "plugin": {
-                "enabled": True,
-                "dir": s["agent_config_plugin_dir"].rstrip("/"),
-                "git": s["plugin_sync_mirror"],
-            }
-        }
-        if self.is_executor:
-            config["plugin"]["logs"] = s["agent_config_logs"]
-            config["http"] = {"enabled": True, "listen": s["agent_update_listen"]}
-            config["executor"] = {
-                "bindings": s["agent_config_bindings_path"],
-                "state": s["executor_state"],
-            }
-        for section, value in s["agent_config_settings"].items():
-            if isinstance(value, Mapping) and isinstance(config.get(section), dict):
-                config[section] = {**config[section], **value}
-            else:
-                config[section] = value
-        return config
 
     def service(self, seen: Seen) -> str:
         """ "systemd" or "process"."""
@@ -173,6 +175,9 @@ class Wanted:
             return "its checkout does not follow the mirror"
         if seen.plugins is None:
             return "no agent answers"
+        if not self.is_executor and self.expected and not seen.plugins:
+            patience = falconcfg.patience(seen.files.get("cfg", ""))
+            return "it lists no plugin" if seen.settled > patience else ""
         missing = sorted(set(self.expected) - set(seen.plugins))
         return f"not listed: {missing[0]}" if missing and self.is_executor else ""
 
@@ -182,6 +187,17 @@ class Wanted:
             return True
         follows = f"# branch.upstream origin/{DEPLOY_BRANCH}" in seen.status.splitlines()
         return follows and seen.remote == self.settings["plugin_sync_mirror"]
+
+    def stderr(self, seen: Seen) -> list[str]:
+        """What bound plugins have written to stderr since the host has its release."""
+        told = []
+        for path, seconds in sorted(seen.stderr.items()):
+            # "path(arguments)"; v0.2.1 leaves the brackets out.
+            key = os.path.relpath(path, self.settings["agent_config_logs"]).removesuffix("()")
+            bound = {expected.removesuffix("()") for expected in self.expected}
+            if self.bindings is None or key in bound or key in {b.split("(")[0] for b in bound}:
+                told.append(f"{key} wrote to stderr {seconds} s ago; see {path}.stderr.log")
+        return told
 
     def for_host(
         self, seen: Seen, steps: Sequence[str], files: Sequence[Mapping[str, Any]]
@@ -204,12 +220,20 @@ class Wanted:
                 "dir": s["agent_config_plugin_dir"].rstrip("/"),
                 "logs": s["agent_config_logs"],
                 "listen": s["agent_update_listen"],
+                "home": s["agent_config_home"].rstrip("/"),
+                "started_by": s["agent_config_started_by"],
+                "unit": s["agent_config_unit"],
                 "restart": s["agent_config_restart_command"],
                 "timeout": s["agent_update_timeout"],
                 "wait": s["agent_update_wait"],
                 "expected": list(self.expected),
                 "head": seen.head,
                 "changes": [_path(line) for line in seen.changes],
+                "listed": len(seen.plugins or ()),
+                "settled": seen.settled,
+                "patience": 0
+                if self.is_executor
+                else falconcfg.patience(seen.files.get("cfg", "")),
             },
             "executor": {
                 "program": s["executor_program"],

@@ -18,8 +18,15 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
 
+from roles.agent_config.control.discovery import VARIABLES
+
 _ROLES = Path(__file__).resolve().parents[2]
 VISITED_ROLES = ("plugin_sync", "agent_config", "agent_update", "executor")
+
+# What may be empty: paths that a host with an Open-Falcon agent shows by itself, and the one that no
+# other host has.
+_FOUND = set(VARIABLES.values())
+_UNUSED = {VARIABLES["home"]}
 
 # What a template that reads one of these comes to cannot be told from the host's own variables.
 _BOUNDLESS = {"hostvars", "vars", "lookup", "query", "q"}
@@ -71,10 +78,32 @@ class Settings:
         if checked.error_messages:
             raise SettingsError("; ".join(checked.error_messages))
         settings = dict(checked.validated_parameters)
+        found_on_host = _FOUND if settings["agent_config_kind"] == "falcon" else _UNUSED
         for name in _paths():
+            if not settings[name] and name in found_on_host:
+                continue
             if not settings[name].startswith("/"):
                 raise SettingsError(f"{name} must be an absolute path, not {settings[name]!r}")
+        _refuse_half_a_way(settings)
         return settings
+
+
+def _refuse_half_a_way(settings: Mapping[str, Any]) -> None:
+    """Refuse a way of starting the agent that lacks what it needs, or contradicts another."""
+    way, command = settings["agent_config_started_by"], settings["agent_config_restart_command"]
+    if way == "command" and not command:
+        raise SettingsError(
+            "agent_config_started_by is command; set agent_config_restart_command to the command"
+        )
+    if command and way not in ("command", "auto"):
+        raise SettingsError(
+            f"agent_config_restart_command is set, and agent_config_started_by is {way}; remove one"
+        )
+    if settings["agent_config_unit"] and (command or way not in ("systemd", "auto")):
+        raise SettingsError(
+            "agent_config_unit names a systemd unit; agent_config_started_by must be systemd, and "
+            "agent_config_restart_command empty"
+        )
 
 
 def _read_variables(options: Mapping[str, Any], variables: Mapping[str, Any]) -> set[str]:

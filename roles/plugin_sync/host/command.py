@@ -133,17 +133,41 @@ def run(
     return status, output.decode("utf-8", "replace").strip()
 
 
-def start_with(command: str, timeout: float) -> tuple[int, str]:
-    """Run a shell command that may leave a daemon behind, which may hold its output open."""
-    import tempfile
+def start_with(
+    command: list[str],
+    timeout: float,
+    log: str,
+    user: str = "",
+    folder: str = "/",
+    env: dict[str, str] | None = None,
+) -> tuple[int, str]:
+    """Run a command that leaves a daemon behind; returns its exit status and its words.
 
-    with tempfile.TemporaryFile() as said:
+    Args:
+        log: the file for its words, begun anew. A daemon may hold it open for ever, which a pipe, or
+            a file without a name, would make it pay for.
+        user: the account to run as; also of the daemon.
+        folder: the working directory.
+        env: the whole environment; None is this program's, without what belongs to the visit.
+    """
+    change = become(user)
+    if env is None:
+        env = _environment(user if change else "", None)
+        # Of this visit, not of the daemon nor of what it runs.
+        for name in [n for n in env if n.startswith(("GIT_", "SSH_", "SUDO_", "XDG_", "LC_"))]:
+            del env[name]
+    descriptor = os.open(
+        log, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW, 0o600
+    )
+    with os.fdopen(descriptor, "rb") as said:
         process = subprocess.Popen(
-            ["/bin/sh", "-c", command],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
-            cwd="/",
+            cwd=folder,
+            env=env,
+            preexec_fn=change,
             start_new_session=True,
         )
         try:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from controller.agents import flow, judging
+from controller.agents import follower, judging
 from controller.agents.flow import Agents
 from controller.agents.lists import Kept, save
 from controller.settings import Settings
@@ -33,9 +33,9 @@ Start = Callable[..., Agents]
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes a second in a controller takes a moment here."""
-    monkeypatch.setattr(flow, "_EVERY", 0.02)
+    monkeypatch.setattr(follower, "_EVERY", 0.02)
     monkeypatch.setattr(judging, "_ON_ITS_WAY", 0.0)
-    monkeypatch.setattr(flow, "_LOOK_AT_STATES_EVERY", 0.0)
+    monkeypatch.setattr(follower, "_LOOK_AT_STATES_EVERY", 0.0)
 
 
 @pytest.fixture

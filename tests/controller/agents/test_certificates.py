@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
 import ssl
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from controller.agents.flow import Agents
 from controller.agents.server import ListenError
 from controller.settings import Settings
+from executor.config import load
+from executor.jsonrpc import JsonRpcClient
+from executor.log import Log
+from executor.loop import Loop
+from executor.tls import wrapper
 from tests.controller.agents.conftest import Start
 from tests.controller.agents.falcon import Closed, GoClient, RpcError
 
@@ -87,6 +95,40 @@ def test_speaking_without_tls_on_that_port_costs_nobody_anything(
         plain.plugins("web1")
     with GoClient(agents.tls_port, tls=authority.client(*authority.make("web1"))) as agent:
         assert agent.plugins("web1")[0]
+
+
+@pytest.mark.parametrize(
+    ("host", "problem"),
+    [("web1", ""), ("idle", "certificate is not one of host 'web1'"), ("", "localhost:")],
+)
+def test_our_executor_speaks_it(
+    agents: Agents, authority: Authority, tmp_path: Path, host: str, problem: str
+) -> None:
+    heartbeat: dict[str, Any] = {"addr": f"localhost:{agents.tls_port}"}
+    heartbeat["tls"] = {"authority": str(authority.folder / "ca.pem")}
+    if host:
+        certificate, key = authority.make(host)
+        heartbeat["tls"] |= {"certificate": str(certificate), "key": str(key)}
+    file = tmp_path / "cfg.json"
+    file.write_text(json.dumps({"heartbeat": heartbeat}))
+    loop = Loop(Log(debug=False))
+    told: list[tuple[Any, Any]] = []
+
+    def done(result: Any, error: Any) -> None:
+        told.append((result, error))
+        loop.stop()
+
+    client = JsonRpcClient(loop, ("localhost", agents.tls_port), 5.0, wrapper(load(str(file))))
+    client.call("Agent.MinePlugins", b'{"Hostname":"web1"}', done)
+    loop.run()
+    client.close()
+    for descriptor in (loop._wake_read, loop._wake_write):
+        os.close(descriptor)  # a daemon's loop ends with its process
+    ((result, error),) = told
+    if problem:
+        assert problem in str(error)
+    else:
+        assert result["Plugins"] == ["sys/ntp", "sys/ntp/6_env.py(a,b)"]
 
 
 @pytest.mark.parametrize(

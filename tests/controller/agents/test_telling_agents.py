@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.agents import flow, lists
+from controller.agents import follower, lists
 from controller.agents.flow import Agents
 from controller.database.engine import Database
 from controller.errors import Unavailable
@@ -61,13 +61,14 @@ def test_a_deleted_host_is_refused_and_not_told_nothing(fleet: Fleet, agent: GoC
 
 
 def test_a_timestamp_is_one_that_an_agent_of_another_hbs_takes(
-    fleet: Fleet, agent: GoClient
+    fleet: Fleet, agent: GoClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """hbs gives the present second; an agent takes only what is greater than the last."""
-    before = int(time.time())
-    time.sleep(1.1)
+    until_told(agent, "web1", ["sys/ntp"])
+    another_hbs = int(time.time()) + 3600
+    monkeypatch.setattr(lists.time, "time", lambda: another_hbs + 1.5)
     assert agent.report("web1") == {"code": 0}
-    assert before < agent.plugins("web1")[1] <= time.time() + 2
+    assert agent.plugins("web1")[1] > another_hbs
 
 
 def test_a_timestamp_grows_when_the_bindings_change_and_for_that_host_alone(
@@ -167,6 +168,22 @@ def test_a_step_of_the_clock_lets_no_timestamp_go_back(
         until(lambda: told(agent, "web1") is None, "it is gone")
         fleet.add("web1", "web")
         assert until_told(agent, "web1", ["a", "b", "sys/ntp"]) >= second
+
+
+def test_two_controllers_tell_the_same(fleet: Fleet, context: Context) -> None:
+    with again(context) as (_, one), again(context) as (_, two):
+        assert until_told(one, "web1", ["sys/ntp"]) == until_told(two, "web1", ["sys/ntp"])
+        fleet.add("web2", "web")
+        fleet.bind("web", "sys/disk")
+        for name in ("web1", "web2"):
+            first = until_told(one, name, ["sys/disk", "sys/ntp"])
+            assert first == until_told(two, name, ["sys/disk", "sys/ntp"])
+        one.report("web1", commit(1))
+        landed = one.plugins("web1")[1]
+        before = two.plugins("web1")[1]
+        two.report("web1", commit(2))
+        assert two.plugins("web1")[1] > before, "whichever hears of it lets the agent look again"
+        until(lambda: fleet.agent("web1").stamp >= landed, "the later Timestamp is kept")
 
 
 class Away(Database):
@@ -275,7 +292,7 @@ def test_the_thread_outlives_a_surprise(
 ) -> None:
     until_told(agent, "web1", ["sys/ntp"])
     with monkeypatch.context() as broken:
-        broken.setattr(flow.planned, "read", lambda *_: 1 / 0)
+        broken.setattr(follower.planned, "read", lambda *_: 1 / 0)
         fleet.bind("web", "a")
         time.sleep(0.1)
         assert agent.plugins("web1")[0] == ["sys/ntp"]

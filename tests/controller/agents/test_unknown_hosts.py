@@ -202,6 +202,18 @@ def test_a_heartbeat_in_another_hosts_name_is_flagged_and_changes_nothing(
     assert api.get("hosts/web1")["reported_release"] == 1
 
 
+def test_a_limited_token_settles_the_claims_of_its_hostgroups_alone(
+    claimed: Fleet, api: Api
+) -> None:
+    claimed.group("db")
+    stranger, owner = (api.connect(api.token_of(Scope.OPERATOR, [name])) for name in ("db", "web"))
+    assert stranger.get("claims").json()["items"] == []
+    assert stranger.post("hosts/web1/agent/move").status_code == 404
+    assert stranger.delete("hosts/web1/agent/claim").status_code == 404
+    assert [claim["host"] for claim in owner.get("claims").json()["items"]] == ["web1"]
+    assert owner.delete("hosts/web1/agent/claim").status_code == 204
+
+
 def test_a_host_that_moved_is_heard_from_its_new_address(
     claimed: Fleet, api: Api, hbs: Agents
 ) -> None:

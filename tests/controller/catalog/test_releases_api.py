@@ -263,7 +263,7 @@ def test_of_adopted_releases_the_newest_is_linted_and_the_others_when_asked_for(
 def test_reports_of_the_lint_are_kept_for_the_trees_seen_last(
     catalog: Catalog, make_source: MakeSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("controller.catalog.publish._MOST_REPORTS", 2)
+    monkeypatch.setattr("controller.catalog.lintreports._MOST_REPORTS", 2)
     source = make_source()
     folder = catalog.folder / "lint"
     folder.mkdir(parents=True)

@@ -72,6 +72,27 @@ def test_lint_errors_of_a_source_are_1(plugfleet: Command, make_source: MakeSour
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_files_are_corrected_in_a_release_if_asked(
+    plugfleet: Command, make_source: MakeSource
+) -> None:
+    source = make_source()
+    source.write("sys/60_bit.sh", mode=0o644)
+    source.commit()
+    plugfleet("source", "add", "base", source.path)
+    told = plugfleet("source", "lint", "base", "--agent", "0.2.1", code=1).out
+    assert "agent 0.2.1, which dies of it" in " ".join(told.split()) and "fixable" in told
+    assert (
+        "no agent that is known" in plugfleet("source", "lint", "base", "--agent", "x", code=2).err
+    )
+    assert "sys/60_bit.sh" in plugfleet("release", "publish", code=2).err
+    dry = plugfleet("release", "publish", "--fix", "--dry-run").out
+    assert "would fix sys/60_bit.sh: execute-bit" in dry
+    assert "fixed sys/60_bit.sh: execute-bit" in plugfleet("release", "publish", "--fix").out
+    assert "fixed sys/60_bit.sh: execute-bit" in plugfleet("release", "show", "1").out
+    assert "Nothing changed" in plugfleet("release", "publish", "--fix").out
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_configuration_of_a_binding_comes_from_a_file(plugfleet: Command, tmp_path: Path) -> None:
     plugfleet("group", "add", "web")
     file = tmp_path / "config.yml"

@@ -106,12 +106,38 @@ def upgrade() -> None:
         )
 
     op.create_table(
+        "portal_owned",
+        sa.Column("portal", sa.String(length=300), nullable=False),
+        sa.Column("side", sa.String(length=16), nullable=False),
+        sa.Column("hostgroup", sa.String(length=100), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.PrimaryKeyConstraint(
+            "portal", "side", "hostgroup", "kind", "name", name=op.f("pk_portal_owned")
+        ),
+    )
+    op.create_table(
+        "portal_runs",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("portal", sa.String(length=300), nullable=False),
+        sa.Column("by", sa.String(length=100), nullable=False),
+        sa.Column("status", sa.String(length=16), nullable=False),
+        sa.Column("report", Json, nullable=False),
+        sa.Column("started", UtcDateTime, nullable=False),
+        sa.Column("ended", UtcDateTime, nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_portal_runs")),
+    )
+    with op.batch_alter_table("portal_runs", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_portal_runs_status"), ["status"], unique=False)
+
+    op.create_table(
         "releases",
         sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("commit", sa.String(length=40), nullable=False),
         sa.Column("tree", sa.String(length=40), nullable=False),
         sa.Column("sources", Json, nullable=False),
         sa.Column("problems", JsonOrNull, nullable=True),
+        sa.Column("fixes", Json, nullable=False),
         sa.Column("changes", Json, nullable=False),
         sa.Column("rollback_to", sa.Integer(), nullable=True),
         sa.Column("by", sa.String(length=200), nullable=False),
@@ -469,6 +495,11 @@ def downgrade() -> None:
     op.drop_table("tokens")
     op.drop_table("sources")
     op.drop_table("releases")
+    with op.batch_alter_table("portal_runs", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_portal_runs_status"))
+
+    op.drop_table("portal_runs")
+    op.drop_table("portal_owned")
     with op.batch_alter_table("hosts", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_hosts_state_since_id"))
         batch_op.drop_index(batch_op.f("ix_hosts_state_id"))
