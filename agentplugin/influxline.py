@@ -9,7 +9,7 @@ import re
 from agentplugin.problems import shown
 from agentplugin.values import Unreadable, Value
 
-MAX_LINE = 65536
+MAX_LINE = 16384
 
 _KEY = r"(?:\\.|[^\\,= ])+"
 _NAME = r"(?:\\.|[^\\, ])+"

@@ -58,7 +58,11 @@ class PlannedManifest:
     __slots__ = ("config", "format", "key", "path")
 
     def __init__(
-        self, path: str, config: dict[str, Any], format_: formats.Format | None = None, key: str = ""
+        self,
+        path: str,
+        config: dict[str, Any],
+        format_: formats.Format | None = None,
+        key: str = "",
     ) -> None:
         self.key = key or path
         self.path = path

@@ -9,14 +9,15 @@ import re
 from agentplugin.problems import shown
 from agentplugin.values import Unreadable, Value
 
-MAX_LINE = 65536
+MAX_LINE = 8192
 
-_LABELS = r'\{((?:\s*[a-zA-Z_][a-zA-Z0-9_]*\s*=\s*"(?:\\.|[^"\\])*"\s*,?)*)\s*\}'
+_ONE = r'[a-zA-Z_][a-zA-Z0-9_]*[ \t]*=[ \t]*"(?:\\.|[^"\\])*"[ \t]*'
+_LABELS = rf"[ \t]*\{{[ \t]*((?:{_ONE}(?:,[ \t]*{_ONE})*(?:,[ \t]*)?)?)\}}"
 _SAMPLE = re.compile(
-    rf"\s*([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(?:{_LABELS})?\s*(\S+)(?:\s+(-?[0-9]{{1,18}}))?\s*"
+    rf"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:{_LABELS})?[ \t]+(\S+)(?:[ \t]+(-?[0-9]{{1,18}}))?"
 )
 _LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)\s*=\s*"((?:\\.|[^"\\])*)"')
-_TYPE = re.compile(r"#\s*TYPE\s+(\S+)\s+(\S+)\s*")
+_TYPE = re.compile(r"#\s*TYPE\s+(\S+)\s+(\S+)")
 _ESCAPE = re.compile(r"\\(.)")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _COUNTING = ("_bucket", "_count", "_sum")
@@ -35,10 +36,11 @@ class Reader:
         """One line's value, or none for a comment. Raises Unreadable."""
         if len(text) > MAX_LINE:
             raise Unreadable(f"the line has {len(text)} characters, more than {MAX_LINE}")
-        if not text.strip():
+        text = text.strip()
+        if not text:
             return []
-        if text.lstrip().startswith("#"):
-            about = _TYPE.fullmatch(text.strip())
+        if text.startswith("#"):
+            about = _TYPE.fullmatch(text)
             if about is not None and len(self._types) < _MAX_TYPES:
                 self._types[about.group(1)] = about.group(2)
             return []

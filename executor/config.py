@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]*):([0-9]{1,5})")
-_HTTP_URL = re.compile(r"http://(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+)(?::([0-9]{1,5}))?(/\S*)?")
+_HTTP_URL = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+)(?::([0-9]{1,5}))?(/\S*)?")
 _CREDENTIALS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/@\s'\"]*@")
 
 MIN_SPOOL_BYTES = 64 * 1024
@@ -63,7 +63,7 @@ _FIELDS: tuple[tuple[str, str, str, Any], ...] = (
     ("executor", "node_modules", "path", ""),
     ("executor", "silence_limit", "seconds", 0),
     ("executor", "secret_arguments", "bool", False),
-    ("executor.boundary", "url", "url", ""),
+    ("executor.boundary", "url", "tls-url", ""),
     ("executor.boundary", "email", "str", ""),
     ("executor.boundary", "token", "str", ""),
     ("executor.jsonl", "path", "path", ""),
@@ -182,7 +182,8 @@ def split_url(url: str) -> tuple[str, int, str]:
     """`"http://host:6060/api/push"` -> `("host", 6060, "/api/push")`."""
     match = _HTTP_URL.fullmatch(url)
     assert match is not None, url  # load() let only such URLs through
-    return match.group(1).strip("[]"), int(match.group(2) or 80), match.group(3) or "/"
+    usual = 443 if url.startswith("https:") else 80
+    return match.group(1).strip("[]"), int(match.group(2) or usual), match.group(3) or "/"
 
 
 def _kind(value: Any) -> str:
@@ -232,11 +233,20 @@ def _is_url(value: Any) -> str:
     problem = _is_str(value)
     if problem or value == "":
         return problem
-    match = _HTTP_URL.fullmatch(value)
-    if match is None or int(match.group(2) or 80) > 65535:
+    if value.startswith("https:") or _is_tls_url(value):
         return (
             f"must be http://host:port/path (no TLS, no user), not {without_credentials(value)!r}"
         )
+    return ""
+
+
+def _is_tls_url(value: Any) -> str:
+    problem = _is_str(value)
+    if problem or value == "":
+        return problem
+    match = _HTTP_URL.fullmatch(value)
+    if match is None or int(match.group(2) or 80) > 65535:
+        return f"must be https://host:port/path (no user), not {without_credentials(value)!r}"
     return ""
 
 
@@ -276,6 +286,7 @@ _CHECKS = {
     "addr": _is_addr,
     "addrs": _is_addrs,
     "url": _is_url,
+    "tls-url": _is_tls_url,
     "tags": _is_tags,
     "interpreters": _is_interpreters,
     "postextract": _is_postextract,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from executor.loop import Loop
 
 # What a server says when the content itself is the trouble; anything else may pass with time.
-_REFUSED_STATUS = (400, 413, 422)
+REFUSED_STATUS = (400, 413, 422)
 
 
 class TransferRpc(Sink):
@@ -82,7 +82,7 @@ class HttpSink(Sink):
         said = body[:200].decode("utf-8", "replace").strip()
         host, port, path = self._target
         reason = error or f"http://{host}:{port}{path} answered {status}: {said}"
-        self._not_taken(reason, status in _REFUSED_STATUS)
+        self._not_taken(reason, status in REFUSED_STATUS)
 
     def stop(self) -> None:
         super().stop()

@@ -8,6 +8,7 @@ from executor.net import CALL_TIMEOUT, MAX_ANSWER, Connection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from executor.loop import Loop
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 class HttpPost:
     """One POST of a JSON body. `done(status, body, error)` comes once; status 0 means that no
-    answer came.
+    answer came. `headers`: more of them, each with its line end. `tls` wraps the socket.
     """
 
     __slots__ = ("_connection", "_done", "_input", "_timer")
@@ -27,6 +28,8 @@ class HttpPost:
         body: bytes,
         dial_timeout: float,
         done: Callable[[int, bytes, str], None],
+        headers: str = "",
+        tls: Callable[[socket.socket], socket.socket] | None = None,
     ) -> None:
         host, port, path = target
         self._done: Callable[[int, bytes, str], None] | None = done
@@ -34,10 +37,12 @@ class HttpPost:
         self._timer = loop.call_later(
             CALL_TIMEOUT, self._ended, f"{host}:{port}: no answer within 10 s"
         )
-        self._connection = Connection(loop, (host, port), dial_timeout, self._received, self._ended)
+        self._connection = Connection(
+            loop, (host, port), dial_timeout, self._received, self._ended, tls
+        )
         head = (
             f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            f"{headers}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         )
         self._connection.send(head.encode("utf-8") + body)
 

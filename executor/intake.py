@@ -11,6 +11,8 @@ from executor.sinks import Sinks, as_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from executor.config import Config
     from executor.prometheus import Table
 
@@ -87,6 +89,15 @@ class Intake:
         self.taken += len(kept)
         self._sinks.put(lines)
         return kept
+
+    def tell(self, kind: str, entry: dict[str, Any]) -> None:
+        """An "event" or a "message" of a plugin, for sinks that can forward such."""
+        self._sinks.tell(kind, entry)
+
+    def describe(self, metric: str, text: str) -> None:
+        """What a metric means, for those who read `/metrics`."""
+        if self._prometheus:
+            self._table.describe(metric, text)
 
     @property
     def endpoint(self) -> str:

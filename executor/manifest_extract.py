@@ -8,6 +8,7 @@ import os
 import signal
 
 from executor import diagnosis
+from executor.manifest_launch import environment
 from executor.stderrlog import StderrLog
 
 TYPE_CHECKING = False
@@ -20,9 +21,7 @@ if TYPE_CHECKING:
 
 
 class Extract:
-    """One run. `done(reason)` comes once, with "" when it went well; not after `stop()` when the
-    plugin is stopped, but `ended()` does.
-    """
+    """One run. `done(reason)` comes once, with "" when it went well."""
 
     __slots__ = ("_child", "_done", "_log")
 
@@ -40,7 +39,8 @@ class Extract:
         def work() -> int:
             from executor.postextract import Limits, run
 
-            return run(launch.extract, launch.folder, home, runtime.env, Limits(seconds, most))
+            env = environment(runtime)
+            return run(launch.extract, launch.folder, home, env, Limits(seconds, most))
 
         self._child = runtime.children.fork(work, self._log.write, self._log.write, self._on_exit)
 

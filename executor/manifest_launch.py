@@ -105,6 +105,12 @@ def prepare(runtime: Runtime, planned: PlannedManifest, code: tuple[int, int, in
     return launch
 
 
+def environment(runtime: Runtime) -> dict[str, str]:
+    """What manifest plugins see beyond other plugins: where node finds modules, if cfg.json says."""
+    node_path = runtime.config["executor.node_path"]
+    return dict(runtime.env, NODE_PATH=node_path) if node_path else runtime.env
+
+
 def read_manifest(source: str, path: str) -> Manifest:
     """The manifest in the folder `source`. CannotStart says what is wrong with it."""
     try:

@@ -1,5 +1,5 @@
-"""One manifest plugin: a supervised process that prints measurement lines (contract:
-graphdat/relay, as it was run).
+"""One manifest plugin: a supervised process that prints measurement lines, or another format that
+its binding names (contract: graphdat/relay, as it was run).
 
 The relay restarts a crashing plugin at once and for ever stops it after five times; here restarts
 back off, and a parked plugin comes back when its configuration or code changes. A process that
@@ -12,13 +12,12 @@ import os
 import signal
 import time
 
-from agentplugin.measurements import MAX_LINE, Event, LineParser, Measurement
-from agentplugin.metrics import Metric
-from executor import diagnosis, manifest_launch, workcopy
-from executor.capture import LineBuffer
+from agentplugin import formats
+from executor import diagnosis, manifest_launch, manifest_view, workcopy
+from executor.manifest_interpreters import python2_reason
+from executor.manifest_output import Output
 from executor.runtime import ENDING_POLL
-from executor.schedule import spread
-from executor.stderrlog import StderrLog
+from executor.schedule import kill_times, spread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
 
     from agentplugin.plans import PlannedManifest
     from executor.loop import Timer
+    from executor.manifest_extract import Extract
+    from executor.manifest_launch import Launch
     from executor.process import Child
     from executor.runtime import Runtime
 
@@ -34,14 +35,8 @@ STOP_GRACE = 2.0
 SOUND_AFTER = 600.0
 """Seconds of running after which earlier crashes are forgotten."""
 
-LINES_PER_MINUTE = 30000
-LINE_BYTES = 4 * MAX_LINE
-MIN_STEP = 60
-"""A manifest's pollInterval has no uniform unit, so it cannot promise a step: transfer averages
-within this one.
-"""
-
-_UNSAFE_TAG = str.maketrans({",": "_", "=": "_", " ": "_", "\t": "_"})
+_MOST_DOUBLINGS = 6
+_QUIET_STATES = (diagnosis.OK, diagnosis.RUNNING, diagnosis.INSTALLING)
 
 
 class ManifestPlugin:
@@ -50,29 +45,24 @@ class ManifestPlugin:
     __slots__ = (
         "_child",
         "_code",
+        "_extract",
         "_failures",
-        "_ignore_errors",
-        "_lines",
-        "_lines_left",
-        "_minute",
-        "_parser",
+        "_killed_because",
+        "_launch",
+        "_limit",
         "_planned",
-        "_poll_ms",
         "_restart",
-        "_run_samples",
         "_runtime",
         "_started",
-        "_stderr",
         "_stopped",
         "_timer",
-        "events",
+        "drift",
+        "drifts",
         "last_run",
-        "last_value",
         "missed",
+        "output",
         "reason",
-        "rejected",
         "runs",
-        "samples",
         "state",
     )
 
@@ -83,23 +73,21 @@ class ManifestPlugin:
         self._runtime = runtime
         self.state = diagnosis.WAITING
         self.reason = ""
-        self.runs = self.samples = self.rejected = self.events = self.missed = 0
+        self.runs = self.missed = self.drifts = 0
         self.last_run = 0
-        self.last_value: dict[str, Any] | None = None
+        self.drift: list[str] = []
+        self.output = Output(runtime, planned, self._report)
         self._child: Child | None = None
-        self._parser = LineParser()
-        self._lines = LineBuffer(LINE_BYTES)
-        self._minute = 0
-        self._lines_left = LINES_PER_MINUTE
-        self._poll_ms = 1000
-        self._run_samples = 0
+        self._extract: Extract | None = None
+        self._launch: Launch | None = None
+        self._limit: Timer | None = None
         self._failures = 0
-        self._ignore_errors = False
+        self._killed_because = ""
         self._restart = False
         self._stopped = False
         self._started = time.monotonic()
-        self._stderr = StderrLog(runtime.logs, planned.path, "")
-        self._code = workcopy.signature(self._source())
+        self._code = workcopy.signature(self.source)
+        self._describe()
         delay = spread(runtime.intake.endpoint, planned.key, runtime.first_run_within)
         self._timer: Timer | None = runtime.loop.call_later(delay, self._start)
 
@@ -108,68 +96,119 @@ class ManifestPlugin:
         return self._planned.key
 
     @property
+    def path(self) -> str:
+        return self._planned.path
+
+    @property
+    def args(self) -> list[str]:
+        return self._planned.format.args
+
+    @property
+    def format(self) -> str:
+        return self._planned.format.name
+
+    @property
     def running(self) -> bool:
         return self._child is not None
 
+    @property
+    def code_time(self) -> int:
+        """Newest mtime of its code, epoch s."""
+        return self._code[0]
+
+    @property
+    def cycle(self) -> int:
+        """Seconds between two starts of one that ends."""
+        return max(1, (self._launch.poll_ms if self._launch is not None else 1000) // 1000)
+
+    @property
+    def source(self) -> str:
+        """Its folder in the release, or the program that is bound by itself."""
+        return os.path.join(self._runtime.plugin_dir, self._planned.path)
+
     def update(self, planned: PlannedManifest) -> None:
-        """New configuration or new code: begin anew, also out of the parking lot."""
-        code = workcopy.signature(self._source())
-        if planned.config == self._planned.config and code == self._code:
-            return
+        """New configuration or new code: begin anew, also out of the parking lot. Nothing new: see
+        whether the copy is still what it should be.
+        """
+        code = workcopy.signature(self.source)
+        same = (planned.config, planned.format) == (self._planned.config, self._planned.format)
+        if same and code == self._code:
+            if not self._mend():
+                return
+        elif planned.format != self._planned.format:
+            self.output = Output(self._runtime, planned, self._report)
         self._planned = planned
         self._code = code
         self._failures = 0
+        self._describe()
         if self._child is not None:
             self._restart = True
-            self._terminate()
+            self._terminate("")
+        elif self._extract is not None:
+            self._restart = True
+            self._extract.stop()
         else:
             self._start_in(0.0)
 
     def stop(self) -> None:
         self._stopped = True
         self._cancel_timer()
+        if self._child is None and self._extract is None:
+            self._forget_secrets()
+            return
+        self._runtime.ending.add(self.key)
         if self._child is not None:
-            self._runtime.ending.add(self.key)
-            self._terminate()
+            self._terminate("")
+        elif self._extract is not None:
+            self._extract.stop()
 
     def kill(self) -> None:
         if self._child is not None:
             self._child.signal_group(signal.SIGKILL)
 
     def view(self) -> dict[str, Any]:
-        """The entry of `/plugins`: the agent's four fields first, then ours."""
-        waits = self._timer is not None and not self.running
-        delay = self._timer.when - time.monotonic() if waits and self._timer is not None else 0.0
-        return {
-            "FilePath": self._planned.path,
-            "MTime": int(self._code[0]),
-            "Cycle": max(1, self._poll_ms // 1000),
-            "Args": "",
-            "Kind": self.kind,
-            "State": self.state,
-            "Reason": self.reason,
-            "Running": self.running,
-            "LastRun": self.last_run,
-            "NextRun": int(time.time() + delay) if waits else 0,
-            "Runs": self.runs,
-            "Missed": self.missed,
-            "Samples": self.samples,
-            "LastValue": self.last_value,
-            "Rejected": self.rejected,
-            "Events": self.events,
-        }
+        """The entry of `/plugins`."""
+        return manifest_view.entry(self)
 
-    def _source(self) -> str:
-        return os.path.join(self._runtime.plugin_dir, self._planned.path)
+    def next_run(self) -> int:
+        """Epoch s of the next start that is planned, 0 for none."""
+        if self._timer is None or self.running:
+            return 0
+        return int(time.time() + self._timer.when - time.monotonic())
+
+    def _describe(self) -> None:
+        for definition in manifest_view.described(self.source).values():
+            self._runtime.intake.describe(definition.name, manifest_view.help_text(definition))
+
+    def _mend(self) -> bool:
+        """Whether the working copy had drifted; then it is what it should be again."""
+        copy = self._launch.copy if self._launch is not None else None
+        if copy is None or self._extract is not None:
+            return False
+        try:
+            found = copy.drift(self.source)
+        except OSError as failure:
+            self._runtime.log.warning(f"plugin {self.key}: its copy cannot be mended: {failure}")
+            return False
+        if not found:
+            return False
+        self.drifts += 1
+        self.drift = found
+        self._runtime.log.warning(
+            f"plugin {self.key}: its copy had drifted, {diagnosis.one_line(', '.join(found))}: "
+            "kept aside, installed anew, restarted"
+        )
+        return True
 
     def _start_in(self, delay: float) -> None:
         self._cancel_timer()
         self._timer = self._runtime.loop.call_later(delay, self._start)
 
     def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._limit):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._limit = None
 
     def _start(self) -> None:
         self._timer = None
@@ -177,139 +216,158 @@ class ManifestPlugin:
             self._start_in(ENDING_POLL)
             return
         self._started = time.monotonic()
-        self.last_run = int(time.time())
-        self._lines = LineBuffer(LINE_BYTES)
-        self._run_samples = 0
-        self._stderr.begin()
+        self._killed_because = ""
         try:
             launch = manifest_launch.prepare(self._runtime, self._planned, self._code)
-            self._poll_ms = launch.poll_ms
-            self._ignore_errors = launch.ignore_errors
-            self._parser = LineParser(launch.metrics)
-            self._child = self._runtime.children.spawn(
-                launch.argv,
-                self._runtime.env,
-                self._on_stdout,
-                self._on_stderr,
-                self._on_exit,
-                cwd=launch.folder,
-            )
+            self._launch = launch
+            if launch.extract:
+                self._run_extract(launch)
+                return
+            self._spawn(launch)
         except manifest_launch.CannotStart as trouble:
             self._note(trouble.state, trouble.reason)
-            return
         except (OSError, ValueError) as failure:
             self._failed(f"cannot be started: {failure}")
-            return
-        if not self.samples or self.state != diagnosis.OK:
+
+    def _run_extract(self, launch: Launch) -> None:
+        from executor.manifest_extract import Extract
+
+        self._note(diagnosis.INSTALLING, f"runs its postExtract {launch.extract_command!r}")
+        self._extract = Extract(self._runtime, self.path, launch, self._extracted)
+
+    def _extracted(self, reason: str) -> None:
+        self._extract = None
+        if self._stopped:
+            self._runtime.ending.discard(self.key)
+            self._forget_secrets()
+        elif self._restart:
+            self._restart = False
+            self._start_in(0.0)
+        elif reason:
+            self._note(diagnosis.POSTEXTRACT_FAILED, reason)
+        else:
+            assert self._launch is not None and self._launch.copy is not None  # it made one
+            changed = self._launch.copy.set_extracted(self._launch.extract_command)
+            if changed:
+                self._runtime.log.info(
+                    f"plugin {self.key}: postExtract changed {', '.join(changed)}"
+                )
+            self._start_in(0.0)
+
+    def _spawn(self, launch: Launch) -> None:
+        self.last_run = int(time.time())
+        self.output.begin(launch.metrics, launch.poll_ms)
+        self._child = self._runtime.children.spawn(
+            launch.argv,
+            manifest_launch.environment(self._runtime),
+            self.output.on_stdout,
+            self.output.on_stderr,
+            self._on_exit,
+            cwd=launch.folder,
+        )
+        self.output.belongs_to(self._child)
+        if self._planned.format.runs_for_ever:
+            self._watch_silence()
+        else:
+            limit, _kill = kill_times(self._planned.format.step)
+            why = f"did not end within {limit:g} s and was killed"
+            self._limit = self._runtime.loop.call_later(limit, self._terminate, why)
+        if not self.output.samples or self.state != diagnosis.OK:
             self._note(diagnosis.RUNNING, "")
 
-    def _on_stdout(self, data: bytes) -> None:
-        before = self._lines.too_long
-        lines = self._lines.add(data)
-        if self._lines.too_long > before:
-            self._reject(f"printed a line longer than {LINE_BYTES} bytes")
-        self._take(lines)
+    def _watch_silence(self) -> None:
+        """`executor.silence_limit`: a plugin that says nothing for so long, or for three of its poll
+        intervals where that is longer, hangs. The first manager did this to all after 30 s.
+        """
+        least = self._runtime.config["executor.silence_limit"]
+        if not least or self._child is None or self._launch is None:
+            return
+        limit = max(least, 3 * self._launch.poll_ms / 1000.0)
+        left = self.output.last_heard + limit - time.monotonic()
+        if left <= 0:
+            self._terminate(f"printed nothing for {limit:g} s and was killed")
+        else:
+            self._limit = self._runtime.loop.call_later(left, self._watch_silence)
 
-    def _take(self, lines: list[bytes]) -> None:
-        now = time.time()
-        metrics = []
-        for line in lines:
-            if not self._may_print(now):
-                continue
-            found = self._parser.parse(line, now)
-            if isinstance(found, Measurement):
-                metrics.append(self._as_metric(found))
-            elif isinstance(found, Event):
-                self.events += 1
-                self._runtime.log.info(
-                    f"plugin {self.key}: event {found.kind}: {found.title}: {found.message}"
-                )
-            else:
-                self._reject(found.reason)
-        kept = self._runtime.intake.take(metrics)
-        if kept:
-            self.samples += len(kept)
-            self._run_samples += len(kept)
-            last = kept[-1]
-            self.last_value = {
-                "metric": f"{last.metric}/{last.tags}" if last.tags else last.metric,
-                "value": last.value,
-                "timestamp": last.timestamp,
-            }
+    def _report(self) -> None:
+        """It has printed something: while it runs, its state follows that."""
+        if self._child is None or self._killed_because or self._restart or self._stopped:
+            return
+        if self.output.run_samples and self._planned.format.runs_for_ever:
             self._note(diagnosis.OK, "")
+        elif self.state != diagnosis.OK:
+            self.reason = self.output.rejection
 
-    def _may_print(self, now: float) -> bool:
-        minute = int(now // 60)
-        if minute != self._minute:
-            self._minute = minute
-            self._lines_left = LINES_PER_MINUTE
-            self._stderr.begin()
-        self._lines_left -= 1
-        if self._lines_left < 0:
-            self._reject(f"printed more than {LINES_PER_MINUTE} lines in a minute")
-        return self._lines_left >= 0
-
-    def _reject(self, reason: str) -> None:
-        self.rejected += 1
-        if self.state != diagnosis.OK:
-            self.reason = diagnosis.one_line(f"a line was rejected: {reason}")
-
-    def _as_metric(self, found: Measurement) -> Metric:
-        endpoint = self._runtime.intake.endpoint
-        source = found.source.translate(_UNSAFE_TAG)
-        tags = f"source={source}" if source and found.source != endpoint else ""
-        step = max(MIN_STEP, -(-self._poll_ms // 1000))
-        return Metric(endpoint, found.metric, found.value, step, "GAUGE", tags, found.timestamp)
-
-    def _on_stderr(self, data: bytes) -> None:
-        self._stderr.write(data)
-
-    def _terminate(self) -> None:
+    def _terminate(self, why: str) -> None:
         assert self._child is not None  # callers looked
-        self._child.signal_group(signal.SIGTERM)
+        self._killed_because = why
         self._cancel_timer()
+        self._child.signal_group(signal.SIGTERM)
         self._timer = self._runtime.loop.call_later(STOP_GRACE, self.kill)
 
     def _on_exit(self, child: Child) -> None:
         self._cancel_timer()
         self._child = None
-        self._stderr.end()
+        self.output.end()
         self.runs += 1
         if self._stopped:
             self._runtime.ending.discard(self.key)
-            return
-        self._take(self._lines.end())
-        if self._restart:
+            self._forget_secrets()
+        elif self._restart:
             self._restart = False
             self._start_in(0.0)
-        elif child.code and not self._ignore_errors:
-            self._failed(diagnosis.ending(child.code, self._stderr.last_line))
+        elif self._killed_because:
+            self._failed(self._killed_because, diagnosis.TIMEOUT)
+        else:
+            self._ended(child.code or 0)
+
+    def _ended(self, code: int) -> None:
+        assert self._launch is not None  # it ran
+        if self.format == formats.NAGIOS and 0 <= code <= 3:
+            self._failures = 0
+            self._note(diagnosis.OK, self.output.take_check(code))
+        elif code and not self._launch.ignore_errors:
+            outdated = python2_reason(self._launch.argv, self.output.last_stderr)
+            if outdated:
+                self._note(diagnosis.UNSUPPORTED_RUNTIME, diagnosis.one_line(outdated))
+            else:
+                self._failed(diagnosis.ending(code, self.output.last_stderr))
+            return
         else:
             self._failures = 0
-            if not self._run_samples:
-                why = self.reason or "ended without printing a measurement"
+            if self.output.run_samples:
+                self._note(diagnosis.OK, "")
+            else:
+                why = self.output.rejection or "ended without printing a measurement"
                 self._note(diagnosis.NO_DATA, why)
-            self._start_in(max(0.0, self._started + self._poll_ms / 1000.0 - time.monotonic()))
+        ran = time.monotonic() - self._started
+        self._start_in(max(0.0, self._launch.poll_ms / 1000.0 - ran))
 
-    def _failed(self, reason: str) -> None:
+    def _failed(self, reason: str, state: str = diagnosis.FAILED) -> None:
         ran = time.monotonic() - self._started
         self._failures = 1 if ran > SOUND_AFTER else self._failures + 1
-        if self._failures >= MAX_FAILURES:
+        if self._failures >= MAX_FAILURES and self.format == formats.BOUNDARY:
             self._note(
                 diagnosis.PARKED,
                 f"failed {self._failures} times, the last time: {reason}; "
                 "it starts again when its configuration or code changes",
             )
             return
-        self._note(diagnosis.FAILED, reason)
-        pause = self._runtime.config["executor.restart_pause"] * 2.0 ** (self._failures - 1)
-        self._start_in(max(pause, self._poll_ms / 1000.0 - ran))
+        self._note(state, reason)
+        # A check of another format runs each step, as those who wrote it expect; a long-running
+        # one is not hurried either.
+        pause = self._runtime.config["executor.restart_pause"] * 2.0 ** min(
+            self._failures - 1, _MOST_DOUBLINGS
+        )
+        if not self._planned.format.runs_for_ever:
+            pause = 0.0
+        self._start_in(max(pause, self.cycle - ran))
+
+    def _forget_secrets(self) -> None:
+        workcopy.WorkCopy(self._runtime.state_dir, self.path, bool).forget_params()
 
     def _note(self, state: str, reason: str) -> None:
-        if (state, reason) != (self.state, self.reason) and state not in (
-            diagnosis.OK,
-            diagnosis.RUNNING,
-        ):
+        if (state, reason) != (self.state, self.reason) and state not in _QUIET_STATES:
             self._runtime.log.warning(f"plugin {self.key}: {state}: {reason}")
         self.state = state
         self.reason = reason

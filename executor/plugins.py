@@ -9,7 +9,6 @@ import os
 
 from agentplugin.plans import FsTree, PlannedScript, resolve
 from executor import diagnosis
-from executor.manifest_plugin import ManifestPlugin
 from executor.step_plugin import StepPlugin
 
 TYPE_CHECKING = False
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from agentplugin.plans import PlannedManifest
     from agentplugin.problems import Problem
+    from executor.manifest_plugin import ManifestPlugin
     from executor.runtime import Runtime
 
     Running = Union[StepPlugin, ManifestPlugin]
@@ -104,6 +104,18 @@ class Plugins:
                 shown[problem.path] = _refused_view(problem)
         return shown
 
+    def detail(self, wanted: str) -> dict[str, Any]:
+        """`/plugins/detail`: more about the manifest plugins, or about one of that key."""
+        from executor.manifest_plugin import ManifestPlugin
+        from executor.manifest_view import detail
+
+        state_dir = self._runtime.state_dir
+        return {
+            key: detail(plugin, state_dir)
+            for key, plugin in sorted(self._running.items())
+            if isinstance(plugin, ManifestPlugin) and wanted in ("", key)
+        }
+
     def _keep_only(self, planned: dict[str, Any]) -> None:
         for key in [key for key in self._running if key not in planned]:
             self._running.pop(key).stop()
@@ -129,6 +141,9 @@ class Plugins:
         self._running[key] = StepPlugin(plan, mtime, self._runtime)
 
     def _keep_or_start_manifest(self, key: str, plan: PlannedManifest) -> None:
+        # Here, not above: hosts without manifest plugins need not carry what runs them.
+        from executor.manifest_plugin import ManifestPlugin
+
         running = self._running.get(key)
         if isinstance(running, ManifestPlugin):
             running.update(plan)

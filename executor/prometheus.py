@@ -27,13 +27,19 @@ _SWEEP_SECONDS = 60.0
 class Table:
     """Newest values by (name, labels): bounded, and swept of what is stale whenever it is read."""
 
-    __slots__ = ("_endpoint", "_series", "_sweep_at", "refused")
+    __slots__ = ("_endpoint", "_help", "_series", "_sweep_at", "refused")
 
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
         self._series: dict[tuple[str, str], tuple[float, str, float]] = {}
+        self._help: dict[str, str] = {}
         self._sweep_at = 0.0
         self.refused = 0
+
+    def describe(self, metric: str, text: str) -> None:
+        """What a metric's HELP line says."""
+        if len(self._help) < MAX_SERIES:
+            self._help[metric_name(metric)] = " ".join(text.split())
 
     def set_endpoint(self, endpoint: str) -> None:
         """The host's own name, which is no label; another endpoint's values carry it as one."""
@@ -63,6 +69,8 @@ class Table:
             families.setdefault(name, []).append((labels, value, kind))
         lines: list[str] = []
         for name, series in families.items():
+            if name in self._help:
+                lines.append(f"# HELP {name} " + self._help[name].replace("\\", r"\\"))
             lines.append(f"# TYPE {name} {_family_type({kind for _, _, kind in series})}")
             lines.extend(f"{name}{labels} {value!r}" for labels, value, _ in series)
         return "\n".join(lines) + "\n" if lines else ""

@@ -34,6 +34,7 @@ class Routes:
             "/version": self._version,
             "/workdir": self._workdir,
             "/plugins": self._plugins,
+            "/plugins/detail": self._plugins_detail,
             "/plugin/update": self._plugin_update,
             "/plugin/reset": self._plugin_reset,
             "/plugin/status": self._plugin_status,
@@ -66,6 +67,11 @@ class Routes:
 
     def _plugins(self, request: Request) -> None:
         _json(request, self._daemon.plugins.view())
+
+    def _plugins_detail(self, request: Request) -> None:
+        name, _, value = request.query.partition("=")
+        wanted = _unquoted(value) if name == "plugin" else ""
+        _json(request, self._daemon.plugins.detail(wanted))
 
     def _plugin_update(self, request: Request) -> None:
         if not self._daemon.config["plugin.enabled"]:
@@ -115,6 +121,18 @@ class Routes:
 
     def _sinks(self, request: Request) -> None:
         _json(request, self._daemon.sinks.view())
+
+
+def _unquoted(text: str) -> str:
+    """A query's value; `urllib` would cost memory."""
+    parts = text.replace("+", " ").encode("utf-8", "replace").split(b"%")
+    found = parts[0]
+    for part in parts[1:]:
+        try:
+            found += bytes([int(part[:2], 16)]) + part[2:]
+        except ValueError:
+            found += b"%" + part
+    return found.decode("utf-8", "replace")
 
 
 def _json(request: Request, data: Any) -> None:

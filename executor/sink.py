@@ -83,6 +83,10 @@ class Sink(ABC):
                 self._timer.cancel()
             self._flush()
 
+    def tell(self, kind: str, entry: dict[str, Any]) -> bool:
+        """Whether the sink forwards a plugin's "event" or "message": most have no words for it."""
+        return False
+
     @property
     def waiting(self) -> int:
         """Lines that are not delivered yet."""

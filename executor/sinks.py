@@ -57,6 +57,11 @@ class Sinks:
             sink.poke()
         self._journal.release(min(sink.cursor.offset for sink in self._sinks))
 
+    def tell(self, kind: str, entry: dict[str, Any]) -> None:
+        """An "event" or a "message" of a plugin: only some sinks can forward it."""
+        for sink in self._sinks:
+            sink.tell(kind, entry)
+
     def flush_now(self) -> None:
         for sink in self._sinks:
             sink.flush_now()
@@ -101,4 +106,10 @@ def _wanted(config: Config) -> list[tuple[Any, tuple[Any, ...]]]:
     if config["executor.jsonl.path"]:
         limits = (config["executor.jsonl.path"], config["executor.jsonl.max_bytes"])
         wanted.append((JsonLines, limits))
+    if config["executor.boundary.url"]:
+        from executor.boundary import BoundaryBatch
+
+        account = (config["executor.boundary.email"], config["executor.boundary.token"])
+        target = (config["executor.boundary.url"], *account, config.hostname(), timeout)
+        wanted.append((BoundaryBatch, target))
     return wanted

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from agentplugin import agents, names
 from agentplugin.bindings import Binding, BindingError, parse_binding
+from agentplugin.plans import resolve
 from controller.bindings.agents import Running, of_hostgroups
 from controller.bindings.models import BindingRow
 from controller.catalog.tree import GitTree
@@ -49,7 +50,7 @@ class Fit:
         of hosts; what harms none of them is a warning.
         """
         result, reached = [], self._reached(tree)
-        for finding in findings:
+        for finding in self._with_bound(findings, tree):
             if agents.depends_on_agent(finding["code"]) and self.known:
                 who = _harmed(finding, reached)
                 finding = agents.refused(finding, who) if who else agents.borne(finding, _NOBODY)
@@ -59,10 +60,24 @@ class Fit:
     def refused(self, findings: Findings, tree: GitTree | None) -> list[dict[str, Any]]:
         """Only those of the findings that harm an agent; without a tree, bindings go by their form."""
         result, reached = [], self._reached(tree)
-        for finding in findings:
+        for finding in self._with_bound(findings, tree):
             if agents.depends_on_agent(finding["code"]) and (who := _harmed(finding, reached)):
                 result.append(agents.refused(finding, who))
         return result + self._ignored(tree)
+
+    def _with_bound(self, findings: Findings, tree: GitTree | None) -> list[dict[str, Any]]:
+        """Findings, with those that only a binding makes: a script "0" is no plugin of its directory."""
+        every = list(findings)
+        if tree is None:
+            return every
+        told = {(finding["path"], finding["code"]) for finding in every}
+        for bound in self.bound:
+            for problem in resolve([binding.text for binding in bound.bindings], tree).problems:
+                place = (problem.path, problem.code)
+                if agents.depends_on_agent(problem.code) and place not in told:
+                    told.add(place)
+                    every.append(problem.as_dict())
+        return every
 
     def _reached(self, tree: GitTree | None) -> dict[str, list[Bound]]:
         """Who is bound to a path, links on the way to it followed."""

@@ -19,6 +19,7 @@ from controller.fleet.models import Host, Hostgroup, HostState, Membership
 from controller.plans import service as plans
 
 _AT_ONCE = 500
+_FEW = 1_000  # hosts
 _NAMED = 20  # unknown names that an error lists
 # A host in one of these states is visited whatever plan it reported before.
 _SUSPECT = (HostState.DRIFTED, HostState.FAILED, HostState.UNREACHABLE)
@@ -77,8 +78,14 @@ def check_agents(session: Session, release: int, visited: Sequence[Chosen]) -> N
     if not visited:
         return
     findings = session.scalar(select(ReleaseRow.problems).where(ReleaseRow.number == release))
-    fit = fitting.of_fleet(session, [host.id for host in visited])
-    fitting.need(fit.refused(findings or [], None), "body.hosts", "this deployment")
+    ids = [host.id for host in visited]
+    # Thousands are looked up one by one only where somebody in the fleet is harmed: that takes a second.
+    found = fitting.of_fleet(session, ids if len(ids) <= _FEW else None).refused(
+        findings or [], None
+    )
+    if found and len(ids) > _FEW:
+        found = fitting.of_fleet(session, ids).refused(findings or [], None)
+    fitting.need(found, "body.hosts", "this deployment")
 
 
 def _asked_for(session: Session, by: Principal, request: DeploymentRequest) -> set[int] | None:

@@ -45,7 +45,10 @@ def read(stream: BinaryIO, chunk: int | None = None) -> Dump:
     words = Words(stream) if chunk is None else Words(stream, chunk)
     reader = _Reader(words)
     reader.read()
-    return put_together(portal_of(reader.databases))
+    dump = put_together(portal_of(reader.databases))
+    if not words.is_complete:
+        dump.notes.append("the dump does not say that it was completed: rows may be missing")
+    return dump
 
 
 class _Reader:

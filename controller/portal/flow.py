@@ -206,14 +206,14 @@ def _agreed(report: PortalReport, if_match: str | None) -> None:
 
 def _notes(ours: toportal.Ours, others: int, only: Collection[str]) -> Iterable[str]:
     if others and not only:
-        yield f"{others} hostgroups of the portal are not here: left alone"
+        yield f"hostgroups of the portal that are not here, left alone: {others}"
     if ours.executors:
         yield (
-            f"{ours.executors} hosts with our executor are not put into the portal: "
-            "they get their plugins from here"
+            "hosts with our executor, which get their plugins from here and are not put into the "
+            f"portal: {ours.executors}"
         )
     if ours.bound_to_all:
         yield (
-            f"{ours.bound_to_all} bindings of the hostgroup 'all' are not in the portal, which has no "
-            "hostgroup of every host: bind them to hostgroups that it has"
+            "bindings of the hostgroup 'all', which a portal does not have; bind them to others: "
+            f"{ours.bound_to_all}"
         )

@@ -78,7 +78,10 @@ class ImportRequest(_Input):
 
     content: Annotated[
         PortalContent | None,
-        Field(description="What it holds; null reads it from the portal's API (`portal_url`)."),
+        Field(
+            description="What it holds; null reads it from the portal's API (`portal_url`).",
+            examples=[None],
+        ),
     ] = None
     dry_run: DryRun = False
 

@@ -33,7 +33,7 @@ _BOMS = (
 # Possessive: a text that does not end must not be tried again in a million ways.
 _WORD = re.compile(
     r"""(?P<blank>\s++)
-    |(?P<comment>--(?=\s)[^\n]*+|\#[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/)
+    |(?P<comment>--(?=\s|\Z)[^\n]*+|\#[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/)
     |(?P<text>'(?:[^'\\]++|\\.|'')*+'|"(?:[^"\\]++|\\.|"")*+")
     |(?P<name>`(?:[^`]++|``)*+`)
     |(?P<word>[^\s'"`(),;=\#/*+-]++)
@@ -44,7 +44,7 @@ _WORD = re.compile(
 _SKIPPED = re.compile(
     r"""(?P<end>;)
     |(?P<rest>(?:[^'"`;\#/-]++|'(?:[^'\\]++|\\.|'')*+'|"(?:[^"\\]++|\\.|"")*+"|`(?:[^`]++|``)*+`){1,1000}+
-    |--(?=\s)[^\n]*+|\#[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/|(?!/\*)[-/])""",
+    |--(?=\s|\Z)[^\n]*+|\#[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/|(?!/\*)[-/])""",
     re.DOTALL | re.VERBOSE,
 )
 # A row as mysqldump writes it: texts, numbers and NULL. Ten times as fast as word by word.
@@ -88,12 +88,19 @@ class Words:
         self._lines = 1
         self._buffer = ""
         self._at = 0
+        self._comments = ("", "")
         self._take(head)
 
     @property
     def line(self) -> int:
         """The line that the last word ended in."""
         return self._lines + self._buffer.count("\n", 0, self._at)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it ends as it should, as far as it says: mysqldump's last line is a comment."""
+        first, last = self._comments
+        return " dump " not in first or last.startswith("-- Dump completed")
 
     def error(self, message: str) -> DumpError:
         """An error that says where."""
@@ -107,6 +114,8 @@ class Words:
         """
         while (found := self._match(_WORD)) is not None:
             kind, value = found.lastgroup or "", found[0]
+            if kind == "comment":
+                self._comments = (self._comments[0] or value, value)
             if kind in ("blank", "comment"):
                 continue
             if kind == "text":

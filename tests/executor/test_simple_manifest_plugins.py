@@ -45,9 +45,9 @@ def test_it_runs_with_its_parameters_in_a_private_copy(host: Host) -> None:
     wait_until(lambda: len(host.samples()) == 2, "two values")
     first, second = host.samples()
     assert (first["metric"], first["value"], first["tags"]) == (
-        "TEST_VALUE", 12.5, "source=localhost",
+        "TEST_VALUE", 12.5, "source=localhost,plugin=check",
     )  # fmt: skip
-    assert (second["value"], second["step"], second["tags"]) == (7.0, 60, "")
+    assert (second["value"], second["step"], second["tags"]) == (7.0, 60, "plugin=check")
     copy = host.root / "state" / "manifest" / "check"
     assert (copy / "param.json").stat().st_mode & 0o777 == 0o600
     assert copy.stat().st_mode & 0o077 == 0
@@ -110,7 +110,7 @@ def test_new_code_restarts_a_looping_plugin(host: Host) -> None:
     [
         ({"command": "boundary-meter init.lua"}, {}, "unsupported-runtime", "boundary-meter"),
         ({"command": "nonesuch-9 x"}, {}, "unsupported-runtime", "nonesuch-9"),
-        ({"unsupportedPlatforms": [{"osFamily": "Linux"}]}, {}, "unsupported-runtime", "Linux"),
+        ({"unsupportedPlatforms": [{"osFamily": "Linux"}]}, {}, "unsupported-platform", "Linux"),
         ({"paramArray": {"itemTitle": ["host"], "schemaTitle": "x"}}, {}, "failed", "items"),
         ({"command": "python3 main.py $(nope)"}, {}, "failed", "nope"),
         ({"disabled": True}, {}, "parked", "disabled"),

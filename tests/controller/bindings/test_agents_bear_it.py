@@ -11,6 +11,7 @@ from sqlalchemy import select
 from controller.agents.models import AgentRow
 from controller.auth.principal import CONTROLLER
 from controller.bindings.agents import of_hostgroups
+from controller.catalog.models import ReleaseRow
 from controller.deployments import service as deployments
 from controller.deployments.schemas import DeploymentRequest
 from controller.fleet.models import Host
@@ -148,6 +149,22 @@ def test_scripts_are_refused_for_agents_that_take_directories_only(
     assert fleet.may_deploy(hosts=["of-silent"]) == 1
 
 
+@sqlite_only
+def test_of_many_hosts_only_those_that_are_visited_count(
+    api: Api, fleet: Fleet, make_source: MakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controller.deployments.choosing._FEW", 1)
+    publish(api, make_source())
+    fleet.group("web")
+    for number in range(3):
+        fleet.host(f"h{number}", "web", MASTER)
+    fleet.bind("web", "sys/ntp/600_ntp.py")
+    fleet.heard("h2", OLD)
+    assert fleet.may_deploy(hosts=["h0", "h1"]) == 2
+    problem = api.send("POST", "deployments", 422, json={})
+    assert "hostgroup web: 1 host runs agent v0.2.1 or v0.3" in problem["detail"]
+
+
 def test_a_rollback_to_what_would_kill_is_refused(
     api: Api, fleet: Fleet, make_source: MakeSource
 ) -> None:
@@ -225,6 +242,32 @@ def test_each_rule_is_held_against_the_versions_that_are_bound(
     report = api.send("POST", "sources/plugins/lint", 200, json=body)
     assert {p["code"] for p in report["problems"] if p["severity"] == "error"} == {"not-executable"}
     assert api.send("POST", "sources/plugins/lint", 422, json={"agents": ["0.9"]})
+
+
+@sqlite_only
+def test_a_script_that_kills_only_when_bound_by_itself_is_found(
+    api: Api, fleet: Fleet, make_source: MakeSource
+) -> None:
+    fleet.group("web")
+    fleet.host("w1", "web", MASTER)
+    source = make_source()
+    source.write("sys/ntp/0")
+    source.commit()
+    publish(api, source)
+    fleet.bind("web", "sys/ntp")
+    assert "dies of it" in fleet.bind("web", "sys/ntp/0", 422)["detail"]
+
+
+@sqlite_only
+def test_a_release_that_was_never_linted_is_judged_by_its_names(
+    api: Api, fleet: Fleet, make_source: MakeSource
+) -> None:
+    fleet.group("web")
+    fleet.host("w1", "web", MASTER)
+    publish(api, lethal(make_source))
+    with api.context.database.write() as session:
+        session.query(ReleaseRow).update({"problems": None})
+    assert "dies of it" in fleet.bind("web", "sys/kill", 422)["detail"]
 
 
 @sqlite_only

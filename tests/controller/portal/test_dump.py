@@ -35,7 +35,7 @@ REST = """CREATE TABLE `strategy` (`id` int, `note` varchar(128));
 INSERT INTO `strategy` VALUES (1,'don\\'t; say ''no''\\\\'),(2,NULL);
 INSERT INTO `grp_host` VALUES (1,1),(1,2),(2,2);
 INSERT INTO `host` VALUES (1,'web1','192.0.2.1','5.1.2','',0,0,'2020-01-01 00:00:00'),(2,'db1','','','',0,0,NULL);
-INSERT INTO `plugin_dir` VALUES (1,1,'sys/ntp','root','2020-01-01 00:00:00'),(2,1,'db/60_x.py(a,b)','root','2020-01-01 00:00:00');
+INSERT INTO `plugin_dir` VALUES (1,1,'sys/ntp','root','2020-01-01 00:00:00'),(2,1,'db/60_x.py(a,b)','root','');
 -- Dump completed on 2020-01-01
 """
 WHOLE = Dump(
@@ -95,13 +95,13 @@ VALUES = "(1,'web','','',1)"
     [
         f"INSERT INTO grp VALUES {VALUES};",
         f"insert ignore into `grp` values\n{VALUES};",
-        f"REPLACE INTO grp VALUES {VALUES}",
+        f"REPLACE INTO grp VALUE {VALUES};",
         f"INSERT INTO falcon_portal.grp VALUES {VALUES};",
         f"INSERT INTO `falcon_portal`.`grp` VALUES {VALUES};",
         "INSERT INTO grp (grp_name, id) VALUES ('web', 1);",
         "INSERT INTO grp VALUES (1,'web','','',1) ON DUPLICATE KEY UPDATE id=id;",
         "CREATE TABLE grp (grp_name text, id int, PRIMARY KEY (id)); INSERT INTO grp VALUES ('web',1);",
-        f"USE mysql; INSERT INTO `host` (`Host`,`Db`) VALUES ('%','x'); USE falcon_portal; INSERT INTO grp VALUES {VALUES};",
+        f"USE mysql; INSERT INTO host (Host,Db) VALUES ('%','x'); USE x; INSERT INTO grp VALUES {VALUES};",
         f"USE a; INSERT INTO grp VALUES (7,'x','','',1); USE falcon_portal; INSERT INTO grp VALUES {VALUES};",
         f"INSERT INTO grp VALUES (7,'old','','',1); DROP TABLE IF EXISTS `grp`; INSERT INTO grp VALUES {VALUES};",
         f"DELIMITER ;;\n/*!50003 CREATE TRIGGER x */;;\nDELIMITER ;\nINSERT INTO grp VALUES {VALUES};",
@@ -138,7 +138,7 @@ def test_it_may_be_in_other_characters(charset: str, encoding: str) -> None:
         (gzip.compress(b"x"), "gunzip"),
         ("/*!40101 SET NAMES koi8r */;", "koi8r"),
         (HEAD + GRP[:-60], "cut off"),
-        (HEAD + GRP + REST[:150], "cut off"),
+        (HEAD + GRP + REST[:180], "cut off"),
         ("INSERT INTO grp VALUES (1,'we", "line 1: the file ends within"),
         ("\n\nINSERT INTO grp VALUES (1,'web','','',1)\n,", "line 4: the file ends within"),
         ("/* no end", "cut off"),
@@ -165,8 +165,12 @@ def test_something_endless_is_not_read_into_memory(monkeypatch: pytest.MonkeyPat
 
 
 def test_tables_without_rows_are_a_portal_that_is_empty() -> None:
-    dump = taken(HEAD + GRP.replace("INSERT", "-- "))
+    dump = taken(GRP.replace("INSERT", "-- "))
     assert dump.hosts == {} and "no table grp_host, host, plugin_dir" in dump.notes[0]
+
+
+def test_a_dump_that_does_not_say_that_it_is_complete_is_told() -> None:
+    assert "rows may be missing" in taken(HEAD + GRP + REST.replace("-- Dump", "-- ")).notes[-1]
 
 
 def test_rows_that_belong_to_nothing_are_counted() -> None:

@@ -1,0 +1,272 @@
+"""What a manifest plugin prints, from pieces of its pipes to values, events and messages: bounded,
+counted, and throttled where it is a flood (contract: graphdat/relay, as it was run).
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import time
+
+from agentplugin import formats
+from agentplugin.measurements import MAX_LINE, Event
+from executor import diagnosis
+from executor.capture import LineBuffer
+from executor.manifest_readers import (
+    NAGIOS_BYTES,
+    LineReader,
+    ValueReader,
+    as_metrics,
+    safe_tag,
+)
+from executor.stderrlog import StderrLog
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from agentplugin.metrics import Metric
+    from agentplugin.plans import PlannedManifest
+    from executor.process import Child
+    from executor.runtime import Runtime
+
+LINES_AT_ONCE = 30000
+LINES_PER_SECOND = 500.0
+"""A plugin may print LINES_AT_ONCE in a burst and LINES_PER_SECOND for ever."""
+
+THROTTLE_SECONDS = 1.0
+"""How long a plugin that printed more is not read: its pipe fills, and it waits."""
+
+LINE_BYTES = 4 * MAX_LINE
+_BYTES_LIKE_A_LINE = 1024
+_REMEMBERED = 20
+_QUARANTINED_NAMES = 50
+_SHOWN = 500
+_STDERR_MINUTE = 60.0
+
+
+class Output:
+    """Reads one plugin's runs; the counters go on over all of them.
+
+    report      is called whenever it has printed something
+    rejected    lines that gave nothing, undeclared ones among them
+    quarantined  values of metrics that the manifest does not declare, by name
+    throttled   lines that were thrown away because they were too many
+    events, messages  how many came; the last 20 are in `recent_events`, `recent_messages`
+    """
+
+    __slots__ = (
+        "_child",
+        "_kept",
+        "_lines",
+        "_planned",
+        "_reader",
+        "_refilled",
+        "_report",
+        "_runtime",
+        "_stderr",
+        "_stderr_began",
+        "_stderr_lines",
+        "_tokens",
+        "events",
+        "last_heard",
+        "last_value",
+        "messages",
+        "quarantined",
+        "recent_events",
+        "recent_messages",
+        "rejected",
+        "rejection",
+        "run_samples",
+        "samples",
+        "throttled",
+        "undeclared",
+    )
+
+    def __init__(
+        self, runtime: Runtime, planned: PlannedManifest, report: Callable[[], None]
+    ) -> None:
+        self._runtime = runtime
+        self._report = report
+        self._planned = planned
+        self._stderr = StderrLog(runtime.logs, planned.path, ",".join(planned.format.args))
+        self._tokens = float(LINES_AT_ONCE)
+        self._refilled = time.monotonic()
+        self.samples = self.rejected = self.undeclared = self.throttled = 0
+        self.events = self.messages = 0
+        self.quarantined: dict[str, int] = {}
+        self.recent_events: collections.deque[dict[str, Any]] = collections.deque(
+            maxlen=_REMEMBERED
+        )
+        self.recent_messages: collections.deque[dict[str, Any]] = collections.deque(
+            maxlen=_REMEMBERED
+        )
+        self.last_value: dict[str, Any] | None = None
+        self.begin([], 1000)
+
+    def begin(self, metrics: Sequence[str], poll_ms: int) -> None:
+        """A new run, of a manifest that declares these metrics."""
+        format_ = self._planned.format
+        endpoint = self._runtime.intake.endpoint
+        self._reader: LineReader | ValueReader
+        if format_.name in (formats.BOUNDARY, formats.NAGIOS):
+            self._reader = LineReader(endpoint, self._planned.key, poll_ms, metrics)
+        else:
+            self._reader = ValueReader(endpoint, self._planned.key, format_)
+        self._lines = LineBuffer(LINE_BYTES)
+        self._stderr_lines = LineBuffer(LINE_BYTES)
+        self._kept = b""
+        self._child: Child | None = None
+        self.run_samples = 0
+        self.rejection = ""
+        self.last_heard = self._stderr_began = time.monotonic()
+        self._stderr.begin()
+
+    def belongs_to(self, child: Child | None) -> None:
+        """Whom to let wait when it prints too much."""
+        self._child = child
+
+    @property
+    def last_stderr(self) -> str:
+        return self._stderr.last_line
+
+    def on_stdout(self, data: bytes) -> None:
+        self.last_heard = time.monotonic()
+        if self._planned.format.name == formats.NAGIOS:
+            self._kept += data[: NAGIOS_BYTES - len(self._kept)]
+            self._within_budget([], len(data))
+            return
+        before = self._lines.too_long
+        lines = self._lines.add(data)
+        if self._lines.too_long > before:
+            self._reject(f"printed a line longer than {LINE_BYTES} bytes")
+            self._report()
+        self._take(self._within_budget(lines, len(data)))
+
+    def on_stderr(self, data: bytes) -> None:
+        """Each line is a message, not a fault: plugins say ordinary things there."""
+        now = time.monotonic()
+        self.last_heard = now
+        if now - self._stderr_began > _STDERR_MINUTE:
+            self._stderr_began = now
+            self._stderr.begin()
+        self._stderr.write(data)
+        self._say(self._within_budget(self._stderr_lines.add(data), len(data)))
+
+    def end(self) -> None:
+        """The run is over: what it left without a line end counts too."""
+        self._child = None
+        if self._planned.format.name != formats.NAGIOS:
+            self._take(self._lines.end())
+        self._say(self._stderr_lines.end())
+        self._stderr.end()
+
+    def take_check(self, code: int) -> str:
+        """A Nagios check ended with 0 to 3: take its values; what it said."""
+        from agentplugin import nagios
+
+        plugin = self._planned.path
+        name = os.path.basename(plugin).partition(".")[0]
+        text = self._kept.decode("utf-8", "replace")
+        check = nagios.read(name, text, code, int(time.time()))
+        for trouble in check.troubles:
+            self._reject(trouble)
+        self._hand_on(
+            as_metrics(
+                check.values,
+                self._runtime.intake.endpoint,
+                safe_tag(self._planned.key),
+                self._planned.format.step,
+            )
+        )
+        said = check.text or "printed nothing"
+        return diagnosis.one_line(f"{nagios.STATES[code]}: {said}")
+
+    def _within_budget(self, lines: list[bytes], size: int) -> list[bytes]:
+        now = time.monotonic()
+        self._tokens = min(
+            float(LINES_AT_ONCE), self._tokens + (now - self._refilled) * LINES_PER_SECOND
+        )
+        self._refilled = now
+        self._tokens -= max(len(lines), size / _BYTES_LIKE_A_LINE)
+        if self._tokens >= 0:
+            return lines
+        kept = lines[: max(0, len(lines) + int(self._tokens))]
+        if not self.throttled:
+            self._runtime.log.warning(
+                f"plugin {self._planned.key}: prints more than {LINES_PER_SECOND:g} lines/s: "
+                "throttled"
+            )
+        self.throttled += len(lines) - len(kept)
+        self._tokens = 0.0
+        if self._child is not None:
+            self._child.pause(True)
+            self._runtime.loop.call_later(THROTTLE_SECONDS, self._child.pause, False)
+        return kept
+
+    def _take(self, lines: list[bytes]) -> None:
+        now = time.time()
+        metrics: list[Metric] = []
+        for line in lines:
+            found = self._reader.line(line, now)
+            if isinstance(found, list):
+                metrics += found
+            elif isinstance(found, Event):
+                self._happened(found)
+            else:
+                self._reject(found.reason)
+                if found.undeclared:
+                    self._quarantine(found.undeclared)
+        if metrics:
+            self._hand_on(metrics)
+        if lines:
+            self._report()
+
+    def _hand_on(self, metrics: list[Metric]) -> None:
+        kept = self._runtime.intake.take(metrics)
+        if kept:
+            self.samples += len(kept)
+            self.run_samples += len(kept)
+            last = kept[-1]
+            self.last_value = {
+                "metric": f"{last.metric}/{last.tags}" if last.tags else last.metric,
+                "value": last.value,
+                "timestamp": last.timestamp,
+            }
+
+    def _reject(self, reason: str) -> None:
+        self.rejected += 1
+        self.rejection = diagnosis.one_line(f"a line was rejected: {reason}")
+
+    def _quarantine(self, metric: str) -> None:
+        self.undeclared += 1
+        if metric in self.quarantined or len(self.quarantined) < _QUARANTINED_NAMES:
+            self.quarantined[metric] = self.quarantined.get(metric, 0) + 1
+
+    def _happened(self, event: Event) -> None:
+        self.events += 1
+        self._runtime.log.info(
+            f"plugin {self._planned.key}: event {event.kind}: {event.title}: {event.message}"
+        )
+        entry = {
+            "plugin": self._planned.key,
+            "title": event.title[:_SHOWN],
+            "type": event.kind,
+            "message": event.message[:_SHOWN],
+            "host": event.host or self._runtime.intake.endpoint,
+            "sender": event.sender,
+            "tags": event.tags,
+            "timestamp": event.timestamp,
+        }
+        self.recent_events.append(entry)
+        self._runtime.intake.tell("event", entry)
+
+    def _say(self, lines: list[bytes]) -> None:
+        for line in lines:
+            text = line.decode("utf-8", "replace").strip()[:_SHOWN]
+            if text:
+                self.messages += 1
+                entry = {"plugin": self._planned.key, "msg": text, "ts": int(time.time())}
+                self.recent_messages.append(entry)
+                self._runtime.intake.tell("message", entry)
