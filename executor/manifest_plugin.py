@@ -9,15 +9,15 @@ exits 0 is started again one pollInterval after its last start; one that stays i
 from __future__ import annotations
 
 import os
-import signal
 import time
 
 from agentplugin import formats
 from executor import diagnosis, manifest_launch, manifest_view, workcopy
 from executor.manifest_interpreters import python2_reason
 from executor.manifest_output import Output
+from executor.manifest_process import Process
 from executor.runtime import ENDING_POLL
-from executor.schedule import kill_times, spread
+from executor.schedule import spread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,11 +27,9 @@ if TYPE_CHECKING:
     from executor.loop import Timer
     from executor.manifest_extract import Extract
     from executor.manifest_launch import Launch
-    from executor.process import Child
     from executor.runtime import Runtime
 
 MAX_FAILURES = 5
-STOP_GRACE = 2.0
 SOUND_AFTER = 600.0
 """Seconds of running after which earlier crashes are forgotten."""
 
@@ -43,14 +41,12 @@ class ManifestPlugin:
     """Runs a planned manifest plugin until `stop()`."""
 
     __slots__ = (
-        "_child",
         "_code",
         "_extract",
         "_failures",
-        "_killed_because",
         "_launch",
-        "_limit",
         "_planned",
+        "_process",
         "_restart",
         "_runtime",
         "_started",
@@ -77,12 +73,10 @@ class ManifestPlugin:
         self.last_run = 0
         self.drift: list[str] = []
         self.output = Output(runtime, planned, self._report)
-        self._child: Child | None = None
+        self._process: Process | None = None
         self._extract: Extract | None = None
         self._launch: Launch | None = None
-        self._limit: Timer | None = None
         self._failures = 0
-        self._killed_because = ""
         self._restart = False
         self._stopped = False
         self._started = time.monotonic()
@@ -109,7 +103,7 @@ class ManifestPlugin:
 
     @property
     def running(self) -> bool:
-        return self._child is not None
+        return self._process is not None
 
     @property
     def code_time(self) -> int:
@@ -141,9 +135,9 @@ class ManifestPlugin:
         self._code = code
         self._failures = 0
         self._describe()
-        if self._child is not None:
+        if self._process is not None:
             self._restart = True
-            self._terminate("")
+            self._process.terminate("")
         elif self._extract is not None:
             self._restart = True
             self._extract.stop()
@@ -153,18 +147,14 @@ class ManifestPlugin:
     def stop(self) -> None:
         self._stopped = True
         self._cancel_timer()
-        if self._child is None and self._extract is None:
-            self._forget_secrets()
-            return
-        self._runtime.ending.add(self.key)
-        if self._child is not None:
-            self._terminate("")
+        if self._process is not None:
+            self._runtime.ending.add(self.key)
+            self._process.terminate("")
         elif self._extract is not None:
+            self._runtime.ending.add(self.key)
             self._extract.stop()
-
-    def kill(self) -> None:
-        if self._child is not None:
-            self._child.signal_group(signal.SIGKILL)
+        else:
+            self._forget_secrets()
 
     def view(self) -> dict[str, Any]:
         """The entry of `/plugins`."""
@@ -205,10 +195,9 @@ class ManifestPlugin:
         self._timer = self._runtime.loop.call_later(delay, self._start)
 
     def _cancel_timer(self) -> None:
-        for timer in (self._timer, self._limit):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._limit = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _start(self) -> None:
         self._timer = None
@@ -216,18 +205,23 @@ class ManifestPlugin:
             self._start_in(ENDING_POLL)
             return
         self._started = time.monotonic()
-        self._killed_because = ""
         try:
             launch = manifest_launch.prepare(self._runtime, self._planned, self._code)
             self._launch = launch
             if launch.extract:
                 self._run_extract(launch)
                 return
-            self._spawn(launch)
+            self.last_run = int(time.time())
+            self._process = Process(
+                self._runtime, launch, self._planned.format, self.output, self._exited
+            )
         except manifest_launch.CannotStart as trouble:
             self._note(trouble.state, trouble.reason)
         except (OSError, ValueError) as failure:
             self._failed(f"cannot be started: {failure}")
+        else:
+            if not self.output.samples or self.state != diagnosis.OK:
+                self._note(diagnosis.RUNNING, "")
 
     def _run_extract(self, launch: Launch) -> None:
         from executor.manifest_extract import Extract
@@ -254,61 +248,17 @@ class ManifestPlugin:
                 )
             self._start_in(0.0)
 
-    def _spawn(self, launch: Launch) -> None:
-        self.last_run = int(time.time())
-        self.output.begin(launch.metrics, launch.poll_ms)
-        self._child = self._runtime.children.spawn(
-            launch.argv,
-            manifest_launch.environment(self._runtime),
-            self.output.on_stdout,
-            self.output.on_stderr,
-            self._on_exit,
-            cwd=launch.folder,
-        )
-        self.output.belongs_to(self._child)
-        if self._planned.format.runs_for_ever:
-            self._watch_silence()
-        else:
-            limit, _kill = kill_times(self._planned.format.step)
-            why = f"did not end within {limit:g} s and was killed"
-            self._limit = self._runtime.loop.call_later(limit, self._terminate, why)
-        if not self.output.samples or self.state != diagnosis.OK:
-            self._note(diagnosis.RUNNING, "")
-
-    def _watch_silence(self) -> None:
-        """`executor.silence_limit`: a plugin that says nothing for so long, or for three of its poll
-        intervals where that is longer, hangs. The first manager did this to all after 30 s.
-        """
-        least = self._runtime.config["executor.silence_limit"]
-        if not least or self._child is None or self._launch is None:
-            return
-        limit = max(least, 3 * self._launch.poll_ms / 1000.0)
-        left = self.output.last_heard + limit - time.monotonic()
-        if left <= 0:
-            self._terminate(f"printed nothing for {limit:g} s and was killed")
-        else:
-            self._limit = self._runtime.loop.call_later(left, self._watch_silence)
-
     def _report(self) -> None:
         """It has printed something: while it runs, its state follows that."""
-        if self._child is None or self._killed_because or self._restart or self._stopped:
+        if self._process is None or self._process.ending:
             return
         if self.output.run_samples and self._planned.format.runs_for_ever:
             self._note(diagnosis.OK, "")
         elif self.state != diagnosis.OK:
             self.reason = self.output.rejection
 
-    def _terminate(self, why: str) -> None:
-        assert self._child is not None  # callers looked
-        self._killed_because = why
-        self._cancel_timer()
-        self._child.signal_group(signal.SIGTERM)
-        self._timer = self._runtime.loop.call_later(STOP_GRACE, self.kill)
-
-    def _on_exit(self, child: Child) -> None:
-        self._cancel_timer()
-        self._child = None
-        self.output.end()
+    def _exited(self, code: int, why: str) -> None:
+        self._process = None
         self.runs += 1
         if self._stopped:
             self._runtime.ending.discard(self.key)
@@ -316,10 +266,10 @@ class ManifestPlugin:
         elif self._restart:
             self._restart = False
             self._start_in(0.0)
-        elif self._killed_because:
-            self._failed(self._killed_because, diagnosis.TIMEOUT)
+        elif why:
+            self._failed(why, diagnosis.TIMEOUT)
         else:
-            self._ended(child.code or 0)
+            self._ended(code)
 
     def _ended(self, code: int) -> None:
         assert self._launch is not None  # it ran

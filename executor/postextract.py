@@ -48,8 +48,9 @@ def run(argv: list[str], folder: str, home: str, env: dict[str, str], limits: Li
     libc = ctypes.CDLL(None)
     # Every descendant becomes our child when its parent ends, so that we can find and end it.
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     signal.signal(signal.SIGTERM, _stopped)
+    # kill -9 of the daemon: then nothing of this goes on either.
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     _empty(home)
     env = dict(env, HOME=home, TMPDIR=home)
     before = _used(folder)

@@ -13,6 +13,7 @@ import zlib
 
 ROTATE_BYTES = 256 * 1024
 RUN_BYTES = 64 * 1024
+_LINE_BYTES = 500
 _NAME_BYTES = 255 - len(".1")
 
 
@@ -21,25 +22,30 @@ class StderrLog:
     it costs both).
     """
 
-    __slots__ = ("_left", "_skipped", "last_line", "path")
+    __slots__ = ("_left", "_skipped", "_unended", "last_line", "path")
 
     def __init__(self, folder: str, plugin_path: str, args: str) -> None:
         self.path = os.path.join(
             folder, os.path.dirname(plugin_path), _file_name(plugin_path, args)
         )
         self.last_line = ""
+        self._unended = b""
         self._left = RUN_BYTES
         self._skipped = 0
 
     def begin(self) -> None:
         """A new run: it may print RUN_BYTES again."""
         self.last_line = ""
+        self._unended = b""
         self._left = RUN_BYTES
         self._skipped = 0
 
     def write(self, data: bytes) -> None:
         """Append a piece of a run's stderr; what goes beyond RUN_BYTES is only counted."""
-        line = data.rstrip().rpartition(b"\n")[2][-500:].decode("utf-8", "replace").strip()
+        # An unbuffered Python writes one line in several pieces.
+        text = self._unended + data
+        self._unended = text.rpartition(b"\n")[2][-_LINE_BYTES:]
+        line = text.rstrip().rpartition(b"\n")[2][-_LINE_BYTES:].decode("utf-8", "replace").strip()
         if line:
             self.last_line = line
         kept = data[: self._left]

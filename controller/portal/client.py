@@ -238,6 +238,11 @@ class Portal:
             )
         if status >= 500:
             raise PortalFailed(f"the portal failed ({told})")
+        if status in (404, 405) and not what.startswith("GET"):
+            raise PortalRefused(
+                f"the portal's API is too old to do that bit by bit ({told})",
+                hint="bring its `api` module up to date",
+            )
         if said and status >= 400:
             raise PortalRefused(f"the portal refused it ({told})")
         raise PortalError(

@@ -114,19 +114,22 @@ class Syncer:
     def _to_portal(
         self, by: Principal, portal: Portal, wanted: SyncRequest, if_match: str | None
     ) -> PortalReport:
-        with self.database.read() as session:
-            ours = toportal.read(session, portal.url, wanted.hostgroups)
-        seen, others = toportal.look(portal, ours)
-        works = toportal.plan(ours, seen, prune=wanted.prune)
         report = self._report(by, "to-portal")
-        report.steps = [step for work in works for step in work.steps]
-        report.skipped, report.skipped_in_all = runs.shortened(ours.left.skipped)
-        report.notes = list(_notes(ours, others, wanted.hostgroups))
         if wanted.dry_run:
+            self._compare(portal, wanted, report)
             return report
-        _agreed(report, if_match)
         with self.database.write() as session:
+            # Before the portal is looked at: two that saw the same would both bind what is missing.
             runs.begin(session, by, report)
+        try:
+            works = self._compare(portal, wanted, report)
+            _agreed(report, if_match)
+        except BaseException:
+            with self.database.write() as session:
+                runs.take_back(session, report)
+            raise
+        with self.database.write() as session:
+            runs.keep(session, report)
         carrier = Carrier(portal, self.database, by)
         try:
             for work in works:
@@ -137,10 +140,22 @@ class Syncer:
         for step in report.steps:
             step.result = "not done" if step.result == "planned" else step.result
         undone = report.reason or any(step.result != "done" for step in report.steps)
-        report.status = "failed" if undone else "done"
         with self.database.write() as session:
-            runs.end(session, report)
+            runs.end(session, report, "failed" if undone else "done")
         return report
+
+    def _compare(
+        self, portal: Portal, wanted: SyncRequest, report: PortalReport
+    ) -> list[toportal.Work]:
+        """What there is to do in the portal; the report tells it."""
+        with self.database.read() as session:
+            ours = toportal.read(session, portal.url, wanted.hostgroups)
+        seen, others = toportal.look(portal, ours)
+        works = toportal.plan(ours, seen, prune=wanted.prune)
+        report.steps = [step for work in works for step in work.steps]
+        report.skipped, report.skipped_in_all = runs.shortened(ours.left.skipped)
+        report.notes = list(_notes(ours, others, wanted.hostgroups))
+        return works
 
     def _follow(
         self,
@@ -167,8 +182,7 @@ class Syncer:
                     session.flush()
                     raise _TakeBack
                 _agreed(report, if_match)
-                report.status = "done"
-                runs.end(session, report)
+                runs.end(session, report, "done")
         except _TakeBack:
             for step in report.steps:
                 step.result = "planned"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Literal
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
@@ -52,12 +53,22 @@ def begin(session: Session, by: Principal, report: PortalReport) -> None:
     report.id = run.id
 
 
-def end(session: Session, report: PortalReport) -> None:
+def keep(session: Session, report: PortalReport) -> None:
+    """Record what a sync is going to do."""
+    session.get_one(PortalRun, report.id).report = report.model_dump(mode="json")
+
+
+def end(session: Session, report: PortalReport, status: Literal["done", "failed"]) -> None:
     """Record what a sync came to."""
-    report.ended = now()
+    report.status, report.ended = status, now()
     run = session.get_one(PortalRun, report.id)
-    run.status, run.ended = report.status, report.ended
-    run.report = report.model_dump(mode="json")
+    run.status, run.ended = status, report.ended
+    keep(session, report)
+
+
+def take_back(session: Session, report: PortalReport) -> None:
+    """A sync could not begin after all: there is nothing to record."""
+    session.execute(delete(PortalRun).where(PortalRun.id == report.id))
 
 
 def latest(session: Session) -> PortalReport:

@@ -61,6 +61,8 @@ def test_an_agent_that_was_started_with_plugins_off_is_restarted(agents: MakeAge
     run = made.deploy()
     assert set(run.states().values()) == {"changed"}
     assert "agent restarted" in run.of("n1")["msg"]
+    # Its script redirects its errors alone.
+    assert f"the agent writes its log to {ROOT}/restart.log" in warnings_of(run, "n1")
     for falcon in falcons.values():
         assert_well(made, falcon)
         # It asks hbs for its list only if plugins were on when it started.
@@ -203,7 +205,9 @@ def test_the_user_of_the_agent_is_named_where_the_variable_says_another(agents: 
     assert run.states() == {"n1": "changed"}, run.text
 
 
-def test_an_agent_that_has_not_read_its_configuration_is_restarted(agents: MakeAgents) -> None:
+def test_an_agent_that_lives_by_another_configuration_or_not_at_all_is_started_anew(
+    agents: MakeAgents,
+) -> None:
     made, falcons = agents(plugin={"enabled": False})
     falcons["n1"].path(f"{HOME}/config/cfg.json").write_text(json.dumps(CONFIG))
     falcons["n2"].path(f"{HOME}/config/cfg.json").write_text(
@@ -216,7 +220,13 @@ def test_an_agent_that_has_not_read_its_configuration_is_restarted(agents: MakeA
         falcons["n2"].path(f"{HOME}/config/cfg.json").read_text()
     )
     assert "success" in falcons["n3"].ask("/config/reload")
-    run = made.deploy("-l", "n1,n2,n3")
+    # A plugin's name has killed it, as it would again a heartbeat after its start.
+    falcons["n4"].path(f"{HOME}/config/cfg.json").write_text(json.dumps(CONFIG))
+    falcons["n4"].restart()
+    on(falcons["n4"].host, f"echo >{PLUGIN}/0_x && echo . >{HOME}/hbs/plugins")
+    run = made.deploy("-l", "n1,n2,n3,n4")
+    assert "the agent did not run, and was started" in warnings_of(run, "n4")
+    assert_well(made, falcons["n4"])
     # Where nothing had to be written, only the agent's answer tells.
     assert "the agent was restarted, since" in warnings_of(run, "n2")
     for name in ("n1", "n2"):
@@ -225,6 +235,15 @@ def test_an_agent_that_has_not_read_its_configuration_is_restarted(agents: MakeA
     assert "not listed yet: sys/one/60_one.sh" in warnings_of(run, "n3")
     assert falcons["n3"].plugins() == {}
     on(falcons["n3"].host, f"touch -d '1 hour ago' {PLUGIN}/.git/logs/HEAD")
+    # What no check knows, and the agent does not survive.
+    falcons["n5"].path(f"{HOME}/config/cfg.json").write_text(json.dumps(CONFIG))
+    falcons["n5"].restart()
+    settings = json.dumps({"agent_config_settings": {"collector": {"timeout": "1 s"}}})
+    run = made.run("-l", "n5", "-e", settings)
+    assert "ended itself when it read its configuration" in run.of("n5")["msg"]
+    assert "is again what it was before, and it was started again" in run.of("n5")["msg"]
+    assert falcons["n5"].ask("/health") == "ok"
+    assert json.loads(falcons["n5"].path(f"{HOME}/config/cfg.json").read_text()) == CONFIG
     run = made.deploy("-l", "n3")
     assert "the agent was restarted, since it listed nothing" in warnings_of(run, "n3")
     falcons["n3"].wait(falcons["n3"].plugins)

@@ -4,7 +4,6 @@ with patience.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from typing import Any
@@ -12,23 +11,7 @@ from typing import Any
 import pytest
 
 from tests.executor.harness import Host, alive, wait_until
-
-MANIFEST: dict[str, Any] = {
-    "description": "test",
-    "command": "python3 main.py",
-    "metrics": ["TEST_VALUE", "TEST_OTHER"],
-    "paramSchema": [
-        {"title": "Host", "name": "host", "type": "string", "default": "localhost"},
-        {"title": "Secret", "name": "secret", "type": "password"},
-    ],
-}
-
-
-def install(host: Host, code: str, name: str = "check", **fields: Any) -> None:
-    folder = host.root / "plugin" / name
-    folder.mkdir(exist_ok=True)
-    (folder / "plugin.json").write_text(json.dumps(dict(MANIFEST, **fields)))
-    (folder / "main.py").write_text(code)
+from tests.executor.manifest_source import install
 
 
 def test_it_runs_with_its_parameters_in_a_private_copy(host: Host) -> None:

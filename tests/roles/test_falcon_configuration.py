@@ -53,6 +53,9 @@ def test_a_whole_configuration_is_taken() -> None:
         ({"http": {"listen": 1988}}, '"http.listen" must be a text in quotes'),
         ({"plugin": {"enabled": "yes"}}, '"plugin.enabled" must be true or false'),
         ({"debug": 1}, '"debug" must be true or false'),
+        ({"default_tags": {"idc": 1}}, '"default_tags" must be a section of texts'),
+        ({"ignore": {"cpu.busy": "yes"}}, '"ignore" must be a section of true or false'),
+        ({"ignore": ["cpu.busy"]}, '"ignore" must be a section of true or false'),
     ],
 )
 def test_what_would_end_an_agent_is_refused_and_named(changes: dict[str, Any], says: str) -> None:

@@ -21,12 +21,20 @@ _SHAPE: Mapping[str, Mapping[str, str]] = {
     "http": {"enabled": "bool", "listen": "text", "backdoor": "bool"},
     "collector": {"ifacePrefix": "texts", "mountPoint": "texts"},
 }
-_PLAIN = {"debug": "bool", "hostname": "text", "ip": "text"}
+_PLAIN = {
+    "debug": "bool",
+    "hostname": "text",
+    "ip": "text",
+    "default_tags": "tags",
+    "ignore": "flags",
+}
 _WORDS = {
     "bool": "true or false",
     "text": "a text in quotes",
     "number": "a whole number",
     "texts": "a list of texts",
+    "tags": "a section of texts",
+    "flags": "a section of true or false",
 }
 
 
@@ -98,6 +106,9 @@ def _fits(section: Mapping[str, Any], name: str, kind: str) -> bool:
         return isinstance(value, int) and not isinstance(value, bool)
     if kind == "text":
         return isinstance(value, str)
+    if kind in ("tags", "flags"):
+        each = str if kind == "tags" else bool
+        return isinstance(value, dict) and all(isinstance(item, each) for item in value.values())
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 

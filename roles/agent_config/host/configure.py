@@ -39,20 +39,29 @@ def configure(plan: dict[str, Any], blobs: dict[str, bytes]) -> Outcome:
     ]
     outcome.changed = bool(done)
     outcome.msg = "{} written".format(" and ".join(done)) if done else "configuration is right"
-    if agent["kind"] == "falcon" and restart.due(marker) == restart.RESTART:
-        restart.make_up(plan, outcome)
-    elif done or was_due:
-        try:
+    try:
+        if agent["kind"] == "falcon" and restart.due(marker) == restart.RESTART:
+            restart.make_up(plan, outcome)
+        elif done or was_due:
             restart.reload(plan, outcome)
-        except StepFailed as error:
-            said = f"{error}; {_put_back(plan)}"
-            if error.code == "agent-down" and restart.known(agent):
-                restart.restart(plan, outcome)
-                said += ", and it was started again"
-            raise StepFailed(said, error.code) from None
+    except StepFailed as error:
+        if error.code not in ("agent-down", "configuration-refused") or not done:
+            raise
+        said = f"{error}; {_put_back(plan)}"
+        if error.code == "agent-down" and restart.known(agent):
+            said += _started_again(plan, outcome)
+        raise StepFailed(said, error.code) from None
     if not foreign and os.path.lexists(marker):
         os.unlink(marker)
     return outcome
+
+
+def _started_again(plan: dict[str, Any], outcome: Outcome) -> str:
+    try:
+        restart.restart(plan, outcome)
+    except StepFailed as error:
+        return f", and it could not be started again: {error}"
+    return ", and it was started again"
 
 
 def _put_back(plan: dict[str, Any]) -> str:

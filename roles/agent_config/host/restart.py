@@ -128,6 +128,7 @@ def restart(plan: dict[str, Any], outcome: Outcome) -> None:
         # The old one may answer a little longer.
         renewed = pid != before or (pid is not None and process.started_since(pid, moment))
         if (renewed or before is None) and loopback.get(agent["listen"], "/health", 2) is not None:
+            pid = process.listener(agent["listen"])
             if pid is not None and process.writes_to(pid, log):
                 outcome.warnings.append(
                     f"the agent writes its log to {log}, since {way} does not say where else"

@@ -70,6 +70,12 @@ def _have_pull(plan: dict[str, Any], outcome: Outcome) -> None:
     """Have an Open-Falcon agent pull; put right once more what keeps it from doing so."""
     agent = plan["agent"]
     problem = _pull(plan)
+    if problem and problem.code == "agent-down" and _is_startable(agent):
+        # A plugin may have killed it: the release that mends that must come before its next cycle.
+        restart.restart(plan, outcome)
+        outcome.changed = True
+        outcome.warnings.append("the agent did not run, and was started")
+        problem = _pull(plan)
     if problem and problem.code in ("not-enabled", "elsewhere") and restart.known(agent):
         # It runs with another configuration than the one that stands on the disk, which is right.
         restart.restart(plan, outcome)
@@ -83,6 +89,10 @@ def _have_pull(plan: dict[str, Any], outcome: Outcome) -> None:
         problem = _pull(plan)
     if problem:
         raise problem
+
+
+def _is_startable(agent: dict[str, Any]) -> bool:
+    return loopback.get(agent["listen"], "/health", 2) is None and restart.known(agent)
 
 
 def restart_idle(plan: dict[str, Any], outcome: Outcome) -> bool:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from controller.auth.models import Scope
 from controller.auth.principal import CONTROLLER
 from controller.database import base
 from controller.portal import client, runs
 from controller.portal.schemas import PortalReport
+from controller.settings import Settings
 from tests.controller.portal.conftest import Sync, told
 from tests.controller.portal.falconplus import TOKEN, FalconPlus
 from tests.controller.server import Api
@@ -28,9 +32,8 @@ def database_url(migrated_sqlite: Path, tmp_path: Path) -> str:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits that are as short as they can be."""
+    """No waits before something is asked again."""
     monkeypatch.setattr(client, "_PAUSES", (0.0, 0.0))
-    monkeypatch.setattr(client, "_ANSWER", 0.2)
 
 
 @pytest.fixture
@@ -47,7 +50,6 @@ def results(report: Any) -> list[str]:
 
 
 UNREADABLE: list[tuple[Any, str]] = [
-    ("hang", "did not answer GET hostgroup"),
     ("drop", "cannot be reached"),
     ((500, {"error": "Error 2006: MySQL server has gone away"}), "gone away"),
     ((500, b"<html>"), "HTTP 500"),
@@ -75,6 +77,25 @@ def test_a_portal_that_cannot_be_read_changes_nothing(
             assert said in problem["detail"] and len(problem["detail"]) < 500, answer
     assert portal.changes() == []
     assert "no sync" in api.get("portal/report", 404)["detail"]
+
+
+@pytest.mark.usefixtures("web")
+def test_a_portal_that_hangs_is_not_waited_for(
+    portal: FalconPlus, sync: Sync, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_PAUSES", ())
+    monkeypatch.setattr(client, "_ANSWER", 0.2)
+    portal.faults = [("GET hostgroup", "hang")]
+    assert "did not answer GET hostgroup" in sync(status=502)["detail"]
+
+
+@pytest.mark.usefixtures("web")
+def test_more_than_two_at_a_time_do_not_wait_for_a_slow_portal(
+    portal: FalconPlus, sync: Sync
+) -> None:
+    with client.Portal(portal.url, "", ""), client.Portal(portal.url, "", ""):
+        assert "under way" in sync(status=409, dry_run=True)["detail"]
+    assert sync(dry_run=True)["status"] == "planned"
 
 
 @pytest.mark.usefixtures("web")
@@ -109,6 +130,39 @@ def test_a_refused_step_keeps_no_other_from_being_done(portal: FalconPlus, sync:
 
 
 @pytest.mark.usefixtures("web")
+def test_an_older_api_that_could_only_replace_members_is_not_used_for_them(
+    portal: FalconPlus, sync: Sync
+) -> None:
+    portal.faults = [("PATCH .*", (404, b"404 page not found"))]
+    report = sync()
+    assert results(report) == ["done", "done", "done", "failed"]
+    assert "too old" in report["steps"][3]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("http://falcon:8080", "http://falcon:8080"),
+        (" https://falcon.example.com/portal/api/v1/ ", "https://falcon.example.com/portal"),
+        ("http://[2001:db8::1]:8080/", "http://[2001:db8::1]:8080"),
+        ("falcon:8080", None),
+        ("ftp://falcon", None),
+        ("http://", None),
+        ("http://falcon:99999", None),
+        ("http://root:s3cret@falcon:8080", None),
+        ("http://falcon:8080/?q=1", None),
+    ],
+)
+def test_the_portals_address(monkeypatch: pytest.MonkeyPatch, given: str, kept: str | None) -> None:
+    monkeypatch.setenv("PLUGFLEET_CONFIG", os.devnull)
+    if kept is None:
+        with pytest.raises(ValidationError, match="portal_url"):
+            Settings(portal_url=given)
+    else:
+        assert Settings(portal_url=given).portal_url == kept
+
+
+@pytest.mark.usefixtures("web")
 def test_what_was_refused_is_not_ours_when_somebody_else_makes_it(
     api: Api, portal: FalconPlus, sync: Sync
 ) -> None:
@@ -136,7 +190,7 @@ def test_a_hostgroup_that_is_not_made_has_nothing_put_into_it(
 def test_a_portal_that_goes_away_half_way_ends_it_and_the_next_goes_on(
     api: Api, portal: FalconPlus, sync: Sync
 ) -> None:
-    for answer in ("hang", "drop", (401, {"error": "session not found"})):
+    for answer in ("drop", (401, {"error": "session not found"})):
         portal.faults = [("POST plugin", answer)]
         report = sync()
         assert report["status"] == "failed" and report["reason"]
@@ -190,6 +244,22 @@ def test_only_one_sync_changes_something_at_a_time(
     monkeypatch.setattr(runs, "_LONGEST", timedelta(0))
     assert api.get("portal/report")["status"] == "interrupted"
     assert sync()["status"] == "done"
+
+
+@pytest.mark.usefixtures("web")
+def test_two_syncs_at_once_bind_nothing_twice(portal: FalconPlus, sync: Sync) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        ended = [threads.submit(_tried, sync) for _ in range(2)]
+        assert all(future.result() in ("done", 409) for future in ended)
+    assert portal.content() == {"web": (["a"], ["sys/disk", "sys/ntp"])}
+
+
+def _tried(sync: Sync) -> Any:
+    try:
+        return sync()["status"]
+    except AssertionError as error:
+        assert ": 409 " in str(error)
+        return 409
 
 
 @pytest.mark.usefixtures("web")
