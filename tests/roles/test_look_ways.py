@@ -4,6 +4,7 @@ import http.server
 import os
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +41,8 @@ def look(tmp_path: Path, listen: str, tools: list[str]) -> Seen:
     programs = tmp_path / "bin"
     programs.mkdir()
     for tool in (*_TOOLS, *tools):
-        found = shutil.which(tool)
+        # Not the PATH's python3, which may be a script that looks for the real one on the PATH.
+        found = os.path.realpath(sys.executable) if tool == "python3" else shutil.which(tool)
         assert found, f"this machine has no {tool}"
         os.symlink(found, programs / tool)
     wanted = {
