@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 
-.PHONY: help demo test lint bench-deploy bench-overhead bench-executor bench-controller bench-events bench-heartbeats docs lock clean
+.PHONY: help demo test lint bench-deploy bench-overhead bench-executor bench-manifests bench-controller bench-events bench-heartbeats docs lock clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -51,6 +51,9 @@ bench-overhead: $(VENV)/.test-installed  ## deployments through the controller a
 
 bench-executor: $(VENV)/.test-installed  ## 200 plugins for two minutes: memory, CPU and jitter of the executor
 	@$(BIN)/python -m benchmarks.bench_executor
+
+bench-manifests: $(VENV)/.test-installed  ## 100 looping manifest plugins for ten minutes (MINUTES=10), then one that floods
+	@$(BIN)/python -m benchmarks.bench_manifests --minutes $(or $(MINUTES),10)
 
 bench-events: $(VENV)/.installed  ## 5,000 events/s from a run to 20 readers, and the API's times meanwhile
 	@$(BIN)/python -m benchmarks.bench_events

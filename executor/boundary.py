@@ -138,6 +138,7 @@ def _wrapper(host: str) -> Callable[[socket.socket], socket.socket]:
         import ssl  # costs memory that only this sink's users pay
 
         context = ssl.create_default_context()
+        host.encode("idna")  # ssl does the same, and where it fails, leaves its socket open
         return context.wrap_socket(connection, server_hostname=host, do_handshake_on_connect=False)
 
     return wrap

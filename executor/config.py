@@ -61,6 +61,7 @@ _FIELDS: tuple[tuple[str, str, str, Any], ...] = (
     ("executor", "postextract_max_bytes", "count", 1 << 30),
     ("executor", "node_path", "path", ""),
     ("executor", "node_modules", "path", ""),
+    ("executor", "aggregate", "bool", False),
     ("executor", "silence_limit", "seconds", 0),
     ("executor", "secret_arguments", "bool", False),
     ("executor.boundary", "url", "tls-url", ""),

@@ -43,6 +43,7 @@ _PLUGIN_FIELDS = (
     "executor.postextract_max_bytes",
     "executor.node_path",
     "executor.node_modules",
+    "executor.aggregate",
     "executor.silence_limit",
     "executor.secret_arguments",
 )

@@ -1,9 +1,11 @@
 """The agent's two calls to hbs, each heartbeat: who we are (`ReportStatus`), and what to run
 (`MinePlugins`).
 
-The agent takes a list only if hbs' clock went forward, forgets it at a restart, and waits one
-interval before it asks at all (cron/plugin.go). Here any answer counts, the last one is kept on
-disk, and the first call is at once.
+The agent takes a list only if its `Timestamp` went forward, forgets it at a restart, and waits one
+interval before it asks at all (cron/plugin.go). Here the last list is kept on disk with its
+`Timestamp`, one that is no younger counts too, and the first call is at once. An older list, as
+the second of two hbs may have it, is taken only where no other comes: a clock that was set back, or
+a database that was restored, must not freeze a host.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ AGENT_VERSION = f"pf-{__version__}"
 """The portal's column holds 16 characters."""
 
 _FIRST_WITHIN = 2.0
+_OLDER_TAKEN = 3
+"""Answers in a row with an older list, after which it is taken."""
 
 
 class Heartbeat:
@@ -42,9 +46,11 @@ class Heartbeat:
         "_interval",
         "_log",
         "_loop",
+        "_older",
         "_on_plugins",
         "_plugin_version",
         "_saved",
+        "_stamp",
         "_timer",
         "last_error",
     )
@@ -64,6 +70,8 @@ class Heartbeat:
         self._on_plugins = on_plugins
         self._interval = config["heartbeat.interval"]
         self._saved = saved_list_path(config)
+        self._stamp = _load(self._saved)[1]
+        self._older = 0
         self.last_error = ""
         self._client = JsonRpcClient(
             loop,
@@ -110,10 +118,16 @@ class Heartbeat:
             # run".
             self._note("Agent.MinePlugins: the answer holds no list of plugins")
             return
+        stamp = _stamp(result.get("Timestamp"))
+        if stamp < self._stamp and self._older < _OLDER_TAKEN - 1:
+            self._older += 1
+            self._note("Agent.MinePlugins: the list is older than the one of before")
+            return
+        self._older = 0
         if self.last_error:
             self._log.info("hbs answers again")
             self.last_error = ""
-        self._save(plugins)
+        self._save(plugins, stamp)
         self._on_plugins(plugins)
 
     def _note(self, error: str) -> None:
@@ -121,13 +135,16 @@ class Heartbeat:
             self._log.warning(f"hbs: {error}; the list of before stays")
         self.last_error = error
 
-    def _save(self, plugins: list[str]) -> None:
-        if plugins == load_list(self._saved):
+    def _save(self, plugins: list[str], stamp: int) -> None:
+        self._stamp = stamp
+        saved, _ = _load(self._saved)
+        # Where only the stamp moved, as hbs' does by the second, what is on disk is as good.
+        if plugins == saved:
             return
         temporary = self._saved + ".tmp"
         try:
             with open(temporary, "w", encoding="utf-8") as stream:
-                json.dump(plugins, stream)
+                json.dump({"plugins": plugins, "timestamp": stamp}, stream)
             os.replace(temporary, self._saved)
         except OSError as error:
             self._log.error(f"{self._saved}: {error.strerror}; a restart will wait for hbs")
@@ -139,11 +156,24 @@ def saved_list_path(config: Config) -> str:
 
 def load_list(path: str) -> list[str]:
     """The list that hbs gave last; [] if it never did, or if the file is damaged."""
+    return _load(path)[0]
+
+
+def _load(path: str) -> tuple[list[str], int]:
+    """The list, and its `Timestamp`, which an executor of before did not keep."""
     try:
         with open(path, encoding="utf-8") as stream:
-            plugins = json.load(stream)
-    except (OSError, ValueError):
-        return []
+            saved = json.load(stream)
+    except (OSError, ValueError, RecursionError):
+        return [], 0
+    if isinstance(saved, list):
+        saved = {"plugins": saved}
+    plugins = saved.get("plugins") if isinstance(saved, dict) else None
     if isinstance(plugins, list) and all(isinstance(item, str) for item in plugins):
-        return plugins
-    return []
+        return plugins, _stamp(saved.get("timestamp"))
+    return [], 0
+
+
+def _stamp(value: Any) -> int:
+    """A `Timestamp`; as in Go, one that is not there is 0."""
+    return value if isinstance(value, int) else 0

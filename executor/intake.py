@@ -65,10 +65,8 @@ class Intake:
         for metric in metrics:
             if self._tags:
                 metric.tags = f"{metric.tags},{self._tags}" if metric.tags else self._tags
-            size = len(metric.metric.encode("utf-8", "replace")) + len(
-                metric.tags.encode("utf-8", "replace")
-            )
-            line = as_line(metric.as_dict())
+            size = _size(metric.metric) + _size(metric.tags)
+            line = as_line(metric)
             if size > MAX_NAME_AND_TAGS or len(line) > _MAX_LINE:
                 self.dropped += 1
                 if batch is not None:
@@ -102,3 +100,8 @@ class Intake:
     @property
     def endpoint(self) -> str:
         return self._endpoint
+
+
+def _size(text: str) -> int:
+    """Bytes as transfer counts them."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))

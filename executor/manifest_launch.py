@@ -29,6 +29,12 @@ _HOW_TO_ALLOW = (
 )
 
 
+MAX_MANIFEST_BYTES = 4 << 20
+"""What one may cost in memory; public ones have some KiB."""
+
+_NODE_WORDS = {"node", "npm"}
+
+
 class CannotStart(Exception):
     """What a retry would not change: `state` and `reason` are shown until configuration or code
     are others.
@@ -115,7 +121,11 @@ def read_manifest(source: str, path: str) -> Manifest:
     """The manifest in the folder `source`. CannotStart says what is wrong with it."""
     try:
         with open(os.path.join(source, MANIFEST_NAME), "rb") as stream:
-            manifest = parse(stream.read(), f"{path}/{MANIFEST_NAME}")
+            text = stream.read(MAX_MANIFEST_BYTES + 1)
+        if len(text) > MAX_MANIFEST_BYTES:
+            most = MAX_MANIFEST_BYTES >> 20
+            raise CannotStart(diagnosis.FAILED, f"its {MANIFEST_NAME} is larger than {most} MiB")
+        manifest = parse(text, f"{path}/{MANIFEST_NAME}")
     except FileNotFoundError:
         raise CannotStart(diagnosis.MISSING, f"{MANIFEST_NAME} is not there any more") from None
     except ManifestError as trouble:
@@ -156,7 +166,8 @@ def _plan_extract(
     command = manifest.post_extract.strip()
     assert launch.copy is not None  # the caller has just made it
     modules = runtime.config["executor.node_modules"]
-    if modules and os.path.isdir(modules):
+    node = _NODE_WORDS & {launch.argv[0], commandline.split_words(command)[0]}
+    if node and modules and os.path.isdir(modules):
         launch.copy.seed(modules)
     if not command or allowed == SKIP or launch.copy.extracted == command:
         return

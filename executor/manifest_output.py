@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from agentplugin.metrics import Metric
     from agentplugin.plans import PlannedManifest
+    from executor.manifest_aggregate import Aggregate
     from executor.process import Child
     from executor.runtime import Runtime
 
@@ -57,6 +58,7 @@ class Output:
     """
 
     __slots__ = (
+        "_aggregate",
         "_child",
         "_kept",
         "_lines",
@@ -91,6 +93,7 @@ class Output:
         self._report = report
         self._planned = planned
         self._stderr = StderrLog(runtime.logs, planned.path, ",".join(planned.format.args))
+        self._aggregate: Aggregate | None = None
         self._tokens = float(LINES_AT_ONCE)
         self._refilled = time.monotonic()
         self.samples = self.rejected = self.undeclared = self.throttled = 0
@@ -122,6 +125,18 @@ class Output:
         self.rejection = ""
         self.last_heard = self._stderr_began = time.monotonic()
         self._stderr.begin()
+
+    def gather(self, kinds: dict[str, str]) -> None:
+        """`executor.aggregate`: hand on one value a step, put together by metric -> avg, sum, ..."""
+        from executor.manifest_aggregate import Aggregate
+
+        self.finish()
+        self._aggregate = Aggregate(self._runtime.loop, kinds, self._hand_on)
+
+    def finish(self) -> None:
+        """The plugin is stopped: nothing that it printed waits any longer."""
+        if self._aggregate is not None:
+            self._aggregate.flush()
 
     def belongs_to(self, child: Child | None) -> None:
         """Whom to let wait when it prints too much."""
@@ -166,20 +181,14 @@ class Output:
         """A Nagios check ended with 0 to 3: take its values; what it said."""
         from agentplugin import nagios
 
-        plugin = self._planned.path
-        name = os.path.basename(plugin).partition(".")[0]
+        name = os.path.basename(self._planned.path).partition(".")[0]
         text = self._kept.decode("utf-8", "replace")
         check = nagios.read(name, text, code, int(time.time()))
         for trouble in check.troubles:
             self._reject(trouble)
-        self._hand_on(
-            as_metrics(
-                check.values,
-                self._runtime.intake.endpoint,
-                safe_tag(self._planned.key),
-                self._planned.format.step,
-            )
-        )
+        plugin = safe_tag(self._planned.key)
+        endpoint = self._runtime.intake.endpoint
+        self._hand_on(as_metrics(check.values, endpoint, plugin, self._planned.format.step))
         said = check.text or "printed nothing"
         return diagnosis.one_line(f"{nagios.STATES[code]}: {said}")
 
@@ -218,16 +227,22 @@ class Output:
                 self._reject(found.reason)
                 if found.undeclared:
                     self._quarantine(found.undeclared)
-        if metrics:
+        if metrics and self._aggregate is not None:
+            self.run_samples += len(metrics)
+            self._aggregate.add(metrics)
+        elif metrics:
             self._hand_on(metrics)
         if lines:
             self._report()
 
     def _hand_on(self, metrics: list[Metric]) -> None:
         kept = self._runtime.intake.take(metrics)
+        if len(kept) < len(metrics):
+            self._reject("name and tags are longer than transfer takes")
         if kept:
             self.samples += len(kept)
-            self.run_samples += len(kept)
+            if self._aggregate is None:
+                self.run_samples += len(kept)
             last = kept[-1]
             self.last_value = {
                 "metric": f"{last.metric}/{last.tags}" if last.tags else last.metric,

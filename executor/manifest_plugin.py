@@ -154,6 +154,7 @@ class ManifestPlugin:
             self._runtime.ending.add(self.key)
             self._extract.stop()
         else:
+            self.output.finish()
             self._forget_secrets()
 
     def view(self) -> dict[str, Any]:
@@ -167,8 +168,11 @@ class ManifestPlugin:
         return int(time.time() + self._timer.when - time.monotonic())
 
     def _describe(self) -> None:
-        for definition in manifest_view.described(self.source).values():
+        known = manifest_view.described(self.source)
+        for definition in known.values():
             self._runtime.intake.describe(definition.name, manifest_view.help_text(definition))
+        if self._runtime.config["executor.aggregate"] and self.format == formats.BOUNDARY:
+            self.output.gather({name: known[name].aggregate for name in known})
 
     def _mend(self) -> bool:
         """Whether the working copy had drifted; then it is what it should be again."""
@@ -262,6 +266,7 @@ class ManifestPlugin:
         self.runs += 1
         if self._stopped:
             self._runtime.ending.discard(self.key)
+            self.output.finish()
             self._forget_secrets()
         elif self._restart:
             self._restart = False

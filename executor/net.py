@@ -122,9 +122,11 @@ class Connection:
         if self._tls is None:
             self._open()
             return
+        # TLS takes the descriptor over, and where it fails, closes it.
+        self._loop.unwatch(self._socket.fileno())
         try:
             self._socket = self._tls(self._socket)
-        except OSError as failure:
+        except (OSError, ValueError) as failure:  # ValueError: a host that no certificate can name
             self._fail(f"{self._where}: {failure}")
             return
         self._shake_hands(0)

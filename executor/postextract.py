@@ -14,7 +14,6 @@ import sys
 import time
 
 from executor.landlock import restrict_writes
-from executor.process import processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,13 +116,16 @@ def _watch(pid: int, folder: str, home: str, before: int, limits: Limits) -> tup
 def _descendants() -> list[int]:
     """Everything that has us above it."""
     parents: dict[int, list[int]] = {}
-    for pid in [entry[0] for entry in processes()]:
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
         try:
-            with open(f"/proc/{pid}/stat", "rb") as stream:
-                parent = int(stream.read().rpartition(b")")[2].split()[1])
+            with open(f"/proc/{entry}/stat", "rb") as stream:
+                state, parent = stream.read().rpartition(b")")[2].split(None, 2)[:2]
         except OSError:
             continue
-        parents.setdefault(parent, []).append(pid)
+        if state not in (b"Z", b"X"):
+            parents.setdefault(int(parent), []).append(int(entry))
     found: list[int] = []
     waiting = [os.getpid()]
     while waiting:

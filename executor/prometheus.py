@@ -25,13 +25,15 @@ _SWEEP_SECONDS = 60.0
 
 
 class Table:
-    """Newest values by (name, labels): bounded, and swept of what is stale whenever it is read."""
+    """Newest values by (metric, tags, endpoint) as they came: bounded, and swept of what is stale
+    whenever it is read. Values come all the time and readers seldom, so names are made for these.
+    """
 
     __slots__ = ("_endpoint", "_help", "_series", "_sweep_at", "refused")
 
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
-        self._series: dict[tuple[str, str], tuple[float, str, float]] = {}
+        self._series: dict[tuple[str, str, str], tuple[float, str, float]] = {}
         self._help: dict[str, str] = {}
         self._sweep_at = 0.0
         self.refused = 0
@@ -47,7 +49,7 @@ class Table:
 
     def put(self, metric: Metric, now: float) -> None:
         """Remember one value; `now` in monotonic seconds."""
-        key = (metric_name(metric.metric), self._labels(metric))
+        key = (metric.metric, metric.tags, metric.endpoint)
         if key not in self._series and len(self._series) >= MAX_SERIES:
             if now >= self._sweep_at:
                 self._sweep_at = now + _SWEEP_SECONDS
@@ -64,8 +66,14 @@ class Table:
     def text(self, now: float) -> str:
         """All series that are not stale, grouped by name as the format asks."""
         self._sweep(now)
+        named: dict[tuple[str, str], tuple[float, str, float]] = {}
+        for (metric, tags, endpoint), entry in self._series.items():
+            key = (metric_name(metric), self._labels(tags, endpoint))
+            # Two names may come to one here: the newer value is shown.
+            if key not in named or named[key][2] <= entry[2]:
+                named[key] = entry
         families: dict[str, list[tuple[str, float, str]]] = {}
-        for (name, labels), (value, kind, _until) in sorted(self._series.items()):
+        for (name, labels), (value, kind, _until) in sorted(named.items()):
             families.setdefault(name, []).append((labels, value, kind))
         lines: list[str] = []
         for name, series in families.items():
@@ -79,13 +87,13 @@ class Table:
         for key in [key for key, entry in self._series.items() if entry[2] < now]:
             del self._series[key]
 
-    def _labels(self, metric: Metric) -> str:
+    def _labels(self, tags: str, endpoint: str) -> str:
         pairs: dict[str, str] = {}
-        for part in filter(None, metric.tags.split(",")):
+        for part in filter(None, tags.split(",")):
             name, _, value = part.partition("=")
             pairs[label_name(name.strip())] = value.strip()
-        if metric.endpoint != self._endpoint:
-            pairs["endpoint"] = metric.endpoint
+        if endpoint != self._endpoint:
+            pairs["endpoint"] = endpoint
         if not pairs:
             return ""
         inner = ",".join(f'{name}="{_escaped(value)}"' for name, value in sorted(pairs.items()))

@@ -25,6 +25,7 @@ def wrapper(config: Config) -> Callable[[socket.socket], socket.socket] | None:
             context.load_cert_chain(
                 config["heartbeat.tls.certificate"], config["heartbeat.tls.key"] or None
             )
+        host.encode("idna")  # ssl does the same, and where it fails, leaves its socket open
         return context.wrap_socket(connection, server_hostname=host, do_handshake_on_connect=False)
 
     return wrap

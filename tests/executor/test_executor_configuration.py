@@ -48,7 +48,12 @@ def written(tmp_path: Path, content: Any) -> str:
         ({"executor": {"agent_push": "http://u:p@x/"}}, "executor.agent_push", "no user"),
         ({"executor": {"spool_max_bytes": 5}}, "executor.spool_max_bytes", "at least"),
         ({"executor": {"first_run_within": -1}}, "executor.first_run_within", "between 0"),
-        ({"executor": {"interpreters": {"node": "x"}}}, "executor.interpreters", "list of"),
+        ({"executor": {"interpreters": ["node"]}}, "executor.interpreters", "an object"),
+        ({"executor": {"interpreters": {"node": 5}}}, "executor.interpreters", "list of"),
+        ({"executor": {"interpreters": {"node": []}}}, "executor.interpreters", "list of"),
+        ({"executor": {"interpreters": {"node": ""}}}, "executor.interpreters", "a path"),
+        ({"executor": {"postextract": "yes"}}, "executor.postextract", '"skip"'),
+        ({"executor": {"boundary": {"url": "ftp://x/"}}}, "executor.boundary.url", "https://"),
         ({"executor": {"jsonl": {"max_bytes": "1"}}}, "executor.jsonl.max_bytes", "whole number"),
     ],
 )

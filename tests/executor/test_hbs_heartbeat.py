@@ -91,6 +91,18 @@ def test_a_clock_of_hbs_that_went_back_freezes_nothing(bound: Host, hbs: Hbs) ->
     bound.wait_state("app/60_a.sh", "ok")
     hbs.timestamp, hbs.plugins = 1000, ["other"]
     bound.wait_state("other/60_b.sh", "ok")
+    assert bound.detail()["hbsError"] == ""
+
+
+def test_a_second_hbs_that_is_behind_takes_nothing_back(bound: Host, hbs: Hbs) -> None:
+    # Two controllers behind one address: one is slower to learn of a binding.
+    bound.start()
+    bound.wait_state("app/60_a.sh", "ok")
+    bound.stop()
+    hbs.timestamp, hbs.plugins = hbs.timestamp - 60, ["other"]
+    bound.start()  # which forgets nothing
+    wait_until(lambda: "is older" in bound.detail()["hbsError"], "it is said")
+    assert set(bound.plugins()) == {"app/60_a.sh"}
 
 
 def test_an_error_or_an_outage_keeps_the_list(bound: Host, hbs: Hbs) -> None:

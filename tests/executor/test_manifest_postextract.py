@@ -84,7 +84,7 @@ def test_it_runs_once_with_param_json_there_and_what_it_makes_is_run(host: Host)
         ("echo no such registry >&2; exit 3", {}, "exit code 3: no such registry"),
         ("sleep 60", {"postextract_timeout": 0.3}, "did not end within 0.3 s"),
         ("trap '' TERM; sleep 60 & wait", {"postextract_timeout": 0.3}, "did not end within 0.3 s"),
-        ("while :; do setsid sleep 60 & done", {}, "more than 256 processes"),
+        ("for n in $(seq 300); do setsid sleep 60 & done; wait", {}, "more than 256 processes"),
         ("head -c 9000000 /dev/zero > big", {"postextract_max_bytes": 1 << 20}, "exit code 1"),
         (
             "for n in 1 2 3 4 5; do head -c 900000 /dev/zero > $n; done; sleep 60",
@@ -118,7 +118,6 @@ def has_landlock() -> bool:
 
 
 def test_it_cannot_write_outside_its_copy(host: Host) -> None:
-    assert has_landlock(), "this test needs a kernel with Landlock"
     outside = host.root / "plugin" / "other.txt"
     install(host, PRINTS, postExtract="sh prepare.sh")
     (host.root / "plugin/check/prepare.sh").write_text(
@@ -127,6 +126,11 @@ def test_it_cannot_write_outside_its_copy(host: Host) -> None:
     host.bind("check")
     allow(host)
     host.start()
+    if not has_landlock():
+        # Then only the unit holds it, and its output says so.
+        host.wait_state("check", "ok")
+        assert "no Landlock" in (host.root / "logs/check(postExtract).stderr.log").read_text()
+        return
     entry = host.wait_state("check", "postextract-failed")
     assert "ermission denied" in entry["Reason"] and "other.txt" in entry["Reason"]
     assert (copy_of(host) / "inside").read_text() == "fine\n"

@@ -113,8 +113,10 @@ def test_what_cannot_start_is_named_and_not_retried(
 def test_a_broken_manifest_names_the_line(host: Host) -> None:
     install(host, "")
     (host.root / "plugin" / "check" / "plugin.json").write_text('{\n  "command": "x",\n}')
-    host.bind("check")
+    install(host, "", "huge", description="x" * (5 << 20))
+    host.bind("check", "huge")
     host.start()
+    assert "larger than 4 MiB" in host.wait_state("huge", "failed")["Reason"]
     assert "plugin.json:2" in host.wait_state("check", "failed")["Reason"]
 
 
