@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from controller.agents.connection import Connection
-from controller.agents.lists import SILENCE, Entry, Lists
+from controller.agents.lists import LONG_AWAY, Entry, Lists
 from controller.agents.wire import Call, Refused, answer, encode, first_param, refusal, text_field
 from controller.operations.metrics import AGENT_CALLS
 
@@ -164,13 +164,15 @@ class Calls:
             return _NO_LIST
         _need_certificate(connection, name)
         entry = self._lists.get(name)
-        if entry is None:
+        if entry is None or not entry.listed:
             if self._forward is not None:
                 self._forward(connection, call)
                 return None
             # An agent keeps the list that it has after an error; an empty one would stop its plugins.
-            raise Refused(f"plugfleet: there is no host {shown(name)}")
-        if entry.told != entry.listed:
+            if entry is None:
+                raise Refused(f"plugfleet: there is no host {shown(name)}")
+            raise Refused(f"plugfleet: no plugin was bound to host {shown(name)} yet")
+        if entry.told != entry.listed and _may_be(connection, entry):
             entry.told = entry.listed
             self._unwritten[entry.host_id] = entry
         return b'{"Plugins":%b,"Timestamp":%d}' % (entry.plugins, entry.stamp)
@@ -195,28 +197,21 @@ class Calls:
                     clean(version, 64),
                     clean(head, 128),
                 )
-        elif self._is_its_own(connection, entry):
+        elif not _may_be(connection, entry):
+            if not entry.claimed:
+                entry.claimed = True
+                self._claims[entry.host_id] = connection.peer
+        else:
             self._heard(connection, entry, clean(ip, 64), clean(version, 64), clean(head, 128))
         if self._forward is not None:
             self._forward(connection, call._replace(id=b""))
         return _CODE_OK
 
-    def _is_its_own(self, connection: Connection, entry: Entry) -> bool:
-        """Whether a heartbeat comes from where the host's heartbeats come from; else it is a claim."""
-        if connection.names is not None or connection.peer in ("", entry.peer, entry.address):
-            return True
-        if not entry.peer:
-            return True
-        if not entry.claimed:
-            entry.claimed = True
-            self._claims[entry.host_id] = connection.peer
-        return False
-
     def _heard(
         self, connection: Connection, entry: Entry, ip: str, version: str, head: str
     ) -> None:
         moment = time.monotonic()
-        away = entry.heard and moment - entry.heard > SILENCE
+        away = entry.heard and moment - entry.heard > LONG_AWAY
         if head != entry.head and _COMMIT.fullmatch(head) and head != entry.landed:
             entry.landed = head
             entry.look_again()
@@ -225,6 +220,12 @@ class Calls:
         entry.heard, entry.at = moment, time.time()
         entry.ip, entry.version, entry.head, entry.peer = ip, version, head, connection.peer
         self._unwritten[entry.host_id] = entry
+
+
+def _may_be(connection: Connection, entry: Entry) -> bool:
+    """Whether a call comes from where the host's calls come from; a heartbeat that does not is a claim."""
+    known = connection.names is not None or not entry.peer
+    return known or connection.peer in ("", entry.peer, entry.address)
 
 
 def _need_certificate(connection: Connection, name: str) -> None:

@@ -6,15 +6,18 @@ somebody says that the host has moved.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session, contains_eager
 
 from controller.agents.models import AgentRow
-from controller.audit.service import record
-from controller.auth.principal import Principal
+from controller.audit.service import record, record_all
+from controller.auth.principal import CONTROLLER, Principal
 from controller.database import counters
+from controller.database.base import now
+from controller.database.chunks import chunks
 from controller.errors import Conflict
 from controller.fleet import memberships
 from controller.fleet import service as fleet
@@ -30,6 +33,33 @@ def listing(by: Principal) -> Select[Any]:
         .options(contains_eager(AgentRow.host))
         .where(AgentRow.claimed_by != "", seen_by(by))
     )
+
+
+def flag(session: Session, claims: Mapping[int, str]) -> None:
+    """Flag hosts in whose names another address sends heartbeats, once until somebody has looked.
+
+    Args:
+        claims: the other address, by the host's id.
+    """
+    for part in chunks(sorted(claims)):
+        rows = session.execute(
+            select(Host.id, Host.name, AgentRow.peer)
+            .join(AgentRow, AgentRow.host_id == Host.id)
+            .where(Host.id.in_(part), AgentRow.claimed_by == "")
+            .order_by(Host.id)
+        ).all()
+        flagged = [row for row in rows if row.peer != claims[row.id]]
+        for host_id, _, _ in flagged:
+            session.execute(
+                update(AgentRow)
+                .where(AgentRow.host_id == host_id)
+                .values(claimed_by=claims[host_id], claimed_at=now())
+            )
+        changes = [
+            (name, {"heartbeats_from": peer}, {"heartbeats_from": claims[host_id]})
+            for host_id, name, peer in flagged
+        ]
+        record_all(session, CONTROLLER, "agent.claimed", "host", changes)
 
 
 def accept(session: Session, by: Principal, name: str) -> Host:

@@ -5,7 +5,10 @@ costly to others kept within bounds.
 from __future__ import annotations
 
 import asyncio
+import re
+import ssl
 import time
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 from controller.agents.wire import LONGEST_LINE, Call, Garbage, read_calls
@@ -14,10 +17,13 @@ from controller.agents.wire import LONGEST_LINE, Call, Garbage, read_calls
 _AT_A_TURN = 32
 # How often a line that nobody ended is tried whether it is whole; Go's decoder needs no line break.
 _TRIES = 8
-HALF_LINE = 30.0
-"""Seconds after which a line that was begun must have been ended."""
+OWED = 30.0
+"""Seconds after which a client that connected must have asked something, and a line have an end."""
+HANDSHAKE = 10.0
+"""Seconds until TLS must be agreed upon."""
 UNREAD = 30.0
 """Seconds after which a client must have begun to read what it was answered."""
+_BLANK = re.compile(rb"\s+")
 
 
 class Handler(Protocol):
@@ -39,40 +45,49 @@ class Handler(Protocol):
 class Connection(asyncio.Protocol):
     """One connection.
 
+    Args:
+        tls: agreed upon with a client that may stay, and with no other: it is what costs most.
+
     Attributes:
         peer: the client's address.
         names: host names of the client's certificate, or None without TLS.
-        active: moment of its last bytes, on the monotonic clock.
+        active: moment of its last request, on the monotonic clock.
         forwarded: calls that wait for the upstream hbs.
     """
 
     __slots__ = (
+        "_agreeing",
         "_blocked",
         "_ended",
-        "_half_line",
         "_handler",
+        "_owed",
         "_rest",
-        "_resuming",
         "_stays",
+        "_tls",
         "_transport",
         "_tries",
+        "_turn",
         "active",
         "forwarded",
         "names",
         "peer",
     )
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, tls: ssl.SSLContext | None = None) -> None:
         self._handler = handler
+        self._tls = tls
         self._transport: Any = None
         self._rest = b""
-        self._half_line = 0.0
+        # Moments: since when a request is waited for, and since when answers are not read; 0 is not.
+        self._owed = time.monotonic()
         self._blocked = 0.0
         self._tries = 0
-        self._resuming = False
+        # What will go on with requests that are here: the next turn, or TLS once it is agreed upon.
+        self._turn: asyncio.Handle | None = None
+        self._agreeing: asyncio.Task[None] | None = None
         self._ended = False
         self._stays = False
-        self.active = time.monotonic()
+        self.active = self._owed
         self.forwarded = 0
         self.peer = ""
         self.names: frozenset[str] | None = None
@@ -82,12 +97,31 @@ class Connection(asyncio.Protocol):
         self._transport = transport
         address = transport.get_extra_info("peername")
         self.peer = str(address[0]).removeprefix("::ffff:") if address else ""
-        certificate = transport.get_extra_info("peercert")
-        if certificate is not None:
-            self.names = _names(certificate)
         self._stays = self._handler.opened(self)
         if not self._stays:
             self._transport.abort()
+        elif self._tls is not None:
+            self._transport.pause_reading()
+            self._agreeing = asyncio.get_running_loop().create_task(self._agree(self._tls))
+
+    async def _agree(self, tls: ssl.SSLContext) -> None:
+        """Go on with TLS; the client's names are those of its certificate."""
+        agreed = None
+        try:
+            agreed = await asyncio.get_running_loop().start_tls(
+                self._transport, self, tls, server_side=True, ssl_handshake_timeout=HANDSHAKE
+            )
+        except OSError:  # ssl.SSLError is one
+            pass
+        finally:
+            if agreed is None:
+                self._transport.abort()
+                self.connection_lost(None)
+        if agreed is None:
+            return
+        self._transport, self._agreeing = agreed, None
+        self.names = _names(agreed.get_extra_info("peercert"))
+        self._work()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Part of asyncio's protocol."""
@@ -98,14 +132,13 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Part of asyncio's protocol."""
-        self.active = time.monotonic()
         self._rest = self._rest + data if self._rest else data
-        if not self._resuming:
+        if not self._is_busy():
             self._work()
 
     def eof_received(self) -> bool:
         """Part of asyncio's protocol: what was asked before is still answered."""
-        self._ended = self.names is None and (self._resuming or self.forwarded > 0)
+        self._ended = self._tls is None and (self._is_busy() or self.forwarded > 0)
         return self._ended
 
     def pause_writing(self) -> None:
@@ -116,8 +149,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Part of asyncio's protocol."""
         self._blocked = 0.0
-        if not self._resuming:
-            self._transport.resume_reading()
+        self._take_turn()
 
     def reply(self, line: bytes) -> None:
         """Send an answer that had to wait; nothing happens on a connection that is gone."""
@@ -126,7 +158,7 @@ class Connection(asyncio.Protocol):
             self._end_if_done()
 
     def late(self, moment: float, idle: float) -> bool:
-        """Whether it has used up its time: silent, a line never ended, answers never read.
+        """Whether it has used up its time: silent, a request never ended, answers never read.
 
         Args:
             moment: now, on the monotonic clock.
@@ -134,12 +166,14 @@ class Connection(asyncio.Protocol):
         """
         return (
             moment - self.active > idle
-            or (self._half_line > 0 and moment - self._half_line > HALF_LINE)
+            or (self._owed > 0 and moment - self._owed > OWED)
             or (self._blocked > 0 and moment - self._blocked > UNREAD)
         )
 
     def abort(self) -> None:
         """Close it at once."""
+        if self._agreeing is not None:
+            self._agreeing.cancel()
         self._transport.abort()
 
     def _work(self) -> None:
@@ -155,22 +189,25 @@ class Connection(asyncio.Protocol):
             return
         self._send(answers)
         if more and not self._transport.is_closing():
-            self._resuming = True
             self._transport.pause_reading()
-            asyncio.get_running_loop().call_soon(self._resume)
+            self._take_turn()
             return
         self._end_if_done()
 
+    def _is_busy(self) -> bool:
+        """Whether what comes now has to wait."""
+        return self._turn is not None or self._blocked > 0 or self._agreeing is not None
+
     def _end_if_done(self) -> None:
-        if self._ended and not self._resuming and not self.forwarded:
+        if self._ended and not self._is_busy() and not self.forwarded:
             self._transport.close()
 
     def _serve(self, answers: list[bytes]) -> bool:
         """Serve whole lines; says whether some are left for the next turn."""
         rest, start, served = self._rest, 0, 0
         while (end := rest.find(b"\n", start)) >= 0:
-            if end == start:
-                start += 1
+            if rest[start] <= 32 and (blank := _BLANK.match(rest, start)):
+                start = blank.end()  # many blank lines cost no more than one
                 continue
             if served >= _AT_A_TURN:
                 self._rest = rest[start:]
@@ -179,7 +216,7 @@ class Connection(asyncio.Protocol):
             start, served = end + 1, served + 1
         tail = rest[start:] if start else rest
         if served:
-            self._half_line, self._tries = 0.0, 0
+            self._asked()
         if tail:
             tail = self._tail(tail, answers)
         self._rest = tail
@@ -196,24 +233,28 @@ class Connection(asyncio.Protocol):
             except Garbage:
                 calls = []
             if calls:
-                self._answer(calls, answers)
-                self._half_line, self._tries = 0.0, 0
+                self._answer(iter(calls), answers)
+                self._asked()
                 return b""
         if not tail.strip():
             return b""
         if tail.lstrip()[:1] != b"{":
             raise Garbage
-        if not self._half_line:
-            self._half_line = time.monotonic()
+        if not self._owed:
+            self._owed = time.monotonic()
         return tail
+
+    def _asked(self) -> None:
+        """It has sent whole requests."""
+        self._owed, self._tries = 0.0, 0
+        self.active = time.monotonic()
 
     def _line(self, line: bytes, answers: list[bytes]) -> None:
         if len(line) > LONGEST_LINE:
             raise Garbage
-        if line and not line.isspace():
-            self._answer(read_calls(line), answers)
+        self._answer(read_calls(line), answers)
 
-    def _answer(self, calls: Any, answers: list[bytes]) -> None:
+    def _answer(self, calls: Iterator[Call], answers: list[bytes]) -> None:
         for call in calls:
             line = self._handler.answer(self, call)
             if line is not None:
@@ -223,13 +264,19 @@ class Connection(asyncio.Protocol):
         if answers and not self._transport.is_closing():
             self._transport.write(b"".join(answers) if len(answers) > 1 else answers[0])
 
+    def _take_turn(self) -> None:
+        """Go on when others had their turn."""
+        if self._turn is None:
+            self._turn = asyncio.get_running_loop().call_soon(self._resume)
+
     def _resume(self) -> None:
-        self._resuming = False
-        if self._transport.is_closing():
+        self._turn = None
+        # Who does not read is not served on: `resume_writing` comes back here.
+        if self._transport.is_closing() or self._blocked:
             return
-        if not self._blocked:
-            self._transport.resume_reading()
         self._work()
+        if not self._is_busy() and not self._transport.is_closing():
+            self._transport.resume_reading()
 
 
 def _names(certificate: dict[str, Any]) -> frozenset[str]:

@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 import structlog
 from sqlalchemy.orm import Session
 
-from controller.agents import planned, recorder, unknown
+from controller.agents import claims, planned, recorder, unknown
 from controller.agents.calls import Batch, Calls
 from controller.agents.lists import Entry, Lists, save
 from controller.auth.vault import Vault
@@ -69,8 +69,10 @@ class Follower:
         self._calls = calls
         self._lists = lists
         self._on_loop = on_loop
+        self._remembers = lists.remembers
         self._place = _Place()
-        self._plans: planned.Plans | None = None
+        # Without plans a heartbeat is written, and says nothing of its host's state.
+        self._plans = planned.Plans({}, {}, "")
         self._put: dict[int, tuple[object, ...]] = {}
         self._behind_since = 0.0
         self._logged = 0.0
@@ -81,6 +83,8 @@ class Follower:
     def start(self) -> None:
         """Look once, and then go on looking."""
         self._try()
+        if self._changed:
+            self._save()
         self._thread.start()
 
     def stop(self) -> None:
@@ -97,17 +101,17 @@ class Follower:
                 self._save()
 
     def _try(self) -> None:
-        try:
-            self._follow_plans()
-            self._write()
-            self._follow_deliveries()
-        except PlugfleetError as error:
-            self._say("heartbeats wait for the database", error=str(error))
-        except Exception:
-            # The thread must outlive a surprise: without it agents would be told old lists in silence.
-            log.exception("heartbeats are not written")
+        """Take each step, whatever became of the ones before: a plan that cannot be read costs no heartbeat."""
+        for step in (self._follow_plans, self._write, self._follow_deliveries):
+            try:
+                step()
+            except PlugfleetError as error:
+                self._say("heartbeats and lists wait for the database", error=str(error))
+            except Exception as error:
+                # The thread must outlive a surprise: without it agents would be told old lists in silence.
+                self._say("heartbeats or lists are not followed", error=str(error), exc_info=True)
 
-    def _say(self, words: str, **more: str) -> None:
+    def _say(self, words: str, **more: str | bool) -> None:
         if time.monotonic() - self._logged > _LOG_EVERY:
             self._logged = time.monotonic()
             log.warning(words, **more)
@@ -127,11 +131,15 @@ class Follower:
                 # What is out of date must not be written over what another controller knows better.
                 self._place.overtaken += 1
                 return
+            if not self._remembers and recorder.look_again(session):
+                # After a restore of the database, agents have had later stamps than it knows of.
+                number += 1
             told = recorder.read_told(session)
             if recorder.write_lists(session, plans, told):
                 told = recorder.read_told(session)
             unknown.drop_known(session)
         self._place.overtaken = 0
+        self._remembers = True
         self._plans = plans
         self._tell(told)
         self._place.plans = number
@@ -139,7 +147,8 @@ class Follower:
     def _follow_deliveries(self) -> None:
         """Let agents look again where a deployment brought a release."""
         moment = time.monotonic()
-        if moment - self._place.states_at < _LOOK_AT_STATES_EVERY:
+        early = moment - self._place.states_at < _LOOK_AT_STATES_EVERY
+        if early or self._place.plans < 0:  # what is told is not known before the plans
             return
         with self._database.read() as session:
             number = counters.count(session, counters.STATES)
@@ -155,7 +164,6 @@ class Follower:
 
     def _tell(self, told: dict[int, recorder.Told]) -> None:
         """Hand what differs from what was handed over before to the event loop."""
-        assert self._plans is not None
         changed: list[tuple[str, Entry]] = []
         there: dict[int, tuple[object, ...]] = {}
         for name, entry in recorder.entries(self._plans, told):
@@ -184,14 +192,16 @@ class Follower:
     def _write(self) -> None:
         """Write what agents told; it is kept for the next time where that fails."""
         batch = self._on_loop(self._calls.take)
-        plans = self._plans
-        if plans is None or not (batch.seen or batch.claims or batch.unknown):
-            self._on_loop(lambda: self._calls.put_back(batch))
-            AGENT_UNWRITTEN_SECONDS.set(0)
-            return
         try:
-            with self._database.write() as session:
-                self._write_batch(session, plans, batch)
+            # In two transactions: an adoption waits for whoever writes lists, who waits for the first.
+            if batch.seen or batch.claims:
+                with self._database.write() as session:
+                    self._write_known(session, batch)
+                batch = batch._replace(seen=[], claims={})
+            if batch.unknown:
+                with self._database.write() as session:
+                    left = unknown.record_sightings(session, batch.unknown)
+                    unknown.apply_rules(session, self._vault, left)
         except BaseException:
             self._on_loop(lambda: self._calls.put_back(batch))
             self._behind_since = self._behind_since or time.monotonic()
@@ -200,16 +210,11 @@ class Follower:
         self._behind_since = 0.0
         AGENT_UNWRITTEN_SECONDS.set(0)
 
-    def _write_batch(self, session: Session, plans: planned.Plans, batch: Batch) -> None:
-        recorder.write_seen(session, plans, batch.seen)
-        names = (
-            {host_id: host.name for host_id, host in plans.hosts.items()} if batch.claims else {}
-        )
-        recorder.write_claims(session, names, batch.claims)
+    def _write_known(self, session: Session, batch: Batch) -> None:
+        recorder.write_seen(session, self._plans, batch.seen)
+        claims.flag(session, batch.claims)
         for host_id in batch.claims:
             self._put.pop(host_id, None)  # what the event loop has by now is not what was put
-        left = unknown.record_sightings(session, batch.unknown)
-        unknown.apply_rules(session, self._vault, left)
 
     def _save(self) -> None:
         try:

@@ -26,7 +26,7 @@ from controller.agents.wire import encode
 
 log = structlog.get_logger(__name__)
 
-SILENCE = 600.0
+LONG_AWAY = 600.0
 """Seconds after which an agent that comes back is told to look again."""
 _FORMAT = 1
 
@@ -45,7 +45,8 @@ class Entry:
 
     Attributes:
         plugins: what it is told to run, as JSON.
-        listed: digest of that.
+        listed: digest of that; empty for a Falcon agent that never had a plugin from us. It is not
+            told so: it may have plugins from elsewhere, which an empty list would stop.
         stamp: its Timestamp.
         landed: the commit that its plugin directory was last known to have come to.
         head: PluginVersion of its last heartbeat.
@@ -91,6 +92,9 @@ class Lists:
 
     Args:
         file: where they are kept for a start at which the database is away.
+
+    Attributes:
+        remembers: whether what was told before this start is known.
     """
 
     def __init__(self, file: Path) -> None:
@@ -99,6 +103,7 @@ class Lists:
         self._names: dict[int, str] = {}
         # A host that is made again must not begin with a stamp that its agent has had already.
         self._forgotten = 0
+        self.remembers = False
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -166,7 +171,7 @@ class Lists:
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.warning("the kept lists cannot be used", file=str(self._file), error=str(error))
             return
-        self._forgotten = forgotten
+        self._forgotten, self.remembers = forgotten, True
         self._take(entries)
 
 
@@ -201,7 +206,7 @@ def _merge(old: Entry, new: Entry) -> None:
     if new.landed:
         old.landed = new.landed
     old.address = new.address
-    if old.claimed and not new.claimed:
-        # Somebody said whose name it is.
+    if new.peer != old.kept_peer:
+        # Somebody said whose name it is, or another controller heard the host first.
         old.peer = old.kept_peer = new.peer
     old.claimed = new.claimed

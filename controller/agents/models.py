@@ -23,7 +23,7 @@ class AgentRow(Base):
         peer: the address that its heartbeats come from; empty until the first.
         claimed_by: another address that sent heartbeats in this host's name, or empty.
         claimed_at: when that was first seen.
-        listed: digest of the plugins that it is told to run.
+        listed: digest of the plugins that it is told to run; empty where it never had any (see lists).
         delivered: `hosts.reported_commit`, as it was when `stamp` was last looked at.
         landed: the commit that its plugin directory was last known to have come to.
         stamp: MinePlugins' Timestamp: grows whenever the agent must look again (see lists).

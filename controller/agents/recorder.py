@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Update, bindparam, exists, insert, select, update
+from sqlalchemy import Update, bindparam, case, exists, insert, select, update
 from sqlalchemy.orm import Session
 
 from controller.agents.calls import Seen
 from controller.agents.judging import Standing, judge
 from controller.agents.lists import Entry, next_stamp
 from controller.agents.models import AgentRow
-from controller.agents.planned import Plans
-from controller.audit.service import record_all
-from controller.auth.principal import CONTROLLER
+from controller.agents.planned import Planned, Plans
 from controller.database import counters
-from controller.database.base import now
+from controller.database.chunks import chunks
 from controller.deployments.models import HostLock
 from controller.fleet.models import Host
-
-_AT_ONCE = 500  # ids of one statement
 
 _host, _agent = Host.__table__, AgentRow.__table__
 
@@ -53,7 +50,8 @@ def entries(plans: Plans, told: dict[int, Told]) -> Iterator[tuple[str, Entry]]:
         planned = plans.hosts.get(host_id)
         if planned is None:
             continue
-        entry = Entry(host_id, planned.list.plugins, planned.list.digest, row.stamp)
+        listed = planned.list.digest if row.listed or _is_told(planned) else ""
+        entry = Entry(host_id, planned.list.plugins, listed, row.stamp)
         entry.landed, entry.head = row.landed, row.head
         entry.peer = entry.kept_peer = row.peer
         entry.address, entry.claimed = planned.address, bool(row.claimed_by)
@@ -73,13 +71,14 @@ def write_lists(session: Session, plans: Plans, told: dict[int, Told]) -> bool:
     for host_id, planned in sorted(plans.hosts.items()):
         row = told.get(host_id)
         if row is None:
-            new.append({"host_id": host_id, "listed": planned.list.digest, "stamp": first})
-        elif row.listed != planned.list.digest:
+            listed = planned.list.digest if _is_told(planned) else ""
+            new.append({"host_id": host_id, "listed": listed, "stamp": first})
+        elif row.listed != planned.list.digest and (row.listed or _is_told(planned)):
             changed.append(
                 {
                     "host": host_id,
-                    "listed": planned.list.digest,
-                    "stamp": next_stamp(row.stamp),
+                    "new_listed": planned.list.digest,
+                    "new_stamp": next_stamp(row.stamp),
                 }
             )
     if new:
@@ -88,9 +87,33 @@ def write_lists(session: Session, plans: Plans, told: dict[int, Told]) -> bool:
     if new:
         session.execute(insert(AgentRow), new)
     if changed:
+        # A heartbeat that another controller heard meanwhile may have given a later stamp.
+        stamp = bindparam("new_stamp", type_=_agent.c.stamp.type)
+        later = case((_agent.c.stamp < stamp, stamp), else_=_agent.c.stamp + 1)
         of_agent = update(AgentRow).where(_agent.c.host_id == bindparam("host"))
-        _set(session, of_agent, ("listed", "stamp"), changed)
+        session.connection().execute(
+            of_agent.values(listed=bindparam("new_listed"), stamp=later), changed
+        )
     return bool(new or changed)
+
+
+def _is_told(planned: Planned) -> bool:
+    """Whether a host that had no list yet begins with this one.
+
+    A Falcon agent may have plugins from elsewhere until something is bound to its host; an executor
+    has those of its own file.
+    """
+    return planned.list.plugins != b"[]" or not planned.takes_lists
+
+
+def look_again(session: Session) -> bool:
+    """Let all agents look again; says whether there are any."""
+    present = int(time.time())
+    stamp = case((_agent.c.stamp < present, present), else_=_agent.c.stamp + 1)
+    found = session.connection().execute(update(AgentRow).values(stamp=stamp))
+    if found.rowcount:
+        counters.advance(session, counters.PLANS)
+    return bool(found.rowcount)
 
 
 def write_deliveries(session: Session) -> bool:
@@ -104,6 +127,7 @@ def write_deliveries(session: Session) -> bool:
         .join(_agent, _agent.c.host_id == _host.c.id)
         .where(_host.c.reported_commit != _agent.c.delivered)
         .order_by(_host.c.id)
+        .with_for_update(of=AgentRow)
     ).all()
     changes = [
         {
@@ -126,7 +150,7 @@ def write_seen(session: Session, plans: Plans, batch: Iterable[Seen]) -> None:
     beats: list[dict[str, Any]] = []
     agents: list[dict[str, Any]] = []
     moves: list[dict[str, Any]] = []
-    for part in _parts(sorted(by_id)):
+    for part in chunks(sorted(by_id)):
         for host_id, last, agent, standing in _records(session, part):
             seen = by_id[host_id]
             moment = datetime.fromtimestamp(seen.at, UTC) if seen.at else None
@@ -169,9 +193,12 @@ class _Agent(NamedTuple):
 
 
 def _records(
-    session: Session, ids: Sequence[int]
+    session: Session, ids: Collection[int]
 ) -> Iterator[tuple[int, datetime | None, _Agent, Standing]]:
-    """What is on record of these hosts."""
+    """What is on record of these hosts, held until the transaction ends.
+
+    Whoever deletes a host has its row first and its agent's then; so must this.
+    """
     rows = session.execute(
         select(
             _host.c.id,
@@ -181,6 +208,8 @@ def _records(
         )
         .join(_agent, _agent.c.host_id == _host.c.id)
         .where(_host.c.id.in_(ids))
+        .order_by(_host.c.id)
+        .with_for_update(of=[Host, AgentRow], key_share=True)
     )
     for host_id, last, *values in rows:
         agent = _Agent(*values[len(_STANDING) :])
@@ -223,34 +252,6 @@ def _write_moves(session: Session, moves: list[dict[str, Any]]) -> None:
         counters.advance(session, counters.STATES)
 
 
-def write_claims(session: Session, names: dict[int, str], claims: dict[int, str]) -> None:
-    """Flag hosts in whose names another address sends heartbeats, once until somebody has looked.
-
-    Args:
-        names: of hosts, by id.
-        claims: the other address, by the host's id.
-    """
-    known = [host_id for host_id in sorted(claims) if host_id in names]
-    for part in _parts(known):
-        rows = session.execute(
-            select(_agent.c.host_id, _agent.c.peer).where(
-                _agent.c.host_id.in_(part), _agent.c.claimed_by == ""
-            )
-        ).all()
-        flagged = [(host_id, peer) for host_id, peer in rows if peer != claims[host_id]]
-        for host_id, _ in flagged:
-            session.execute(
-                update(AgentRow)
-                .where(_agent.c.host_id == host_id)
-                .values(claimed_by=claims[host_id], claimed_at=now())
-            )
-        changes = [
-            (names[host_id], {"heartbeats_from": peer}, {"heartbeats_from": claims[host_id]})
-            for host_id, peer in flagged
-        ]
-        record_all(session, CONTROLLER, "agent.claimed", "host", changes)
-
-
 def _set(
     session: Session, statement: Update, columns: Iterable[str], rows: list[dict[str, Any]]
 ) -> None:
@@ -261,8 +262,3 @@ def _set(
         statement.values({name: bindparam(parameter) for name, parameter in named.items()}),
         [{named.get(key, key): value for key, value in row.items()} for row in rows],
     )
-
-
-def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(ids), _AT_ONCE):
-        yield ids[start : start + _AT_ONCE]

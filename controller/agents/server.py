@@ -29,7 +29,6 @@ log = structlog.get_logger(__name__)
 
 _SWEEP_EVERY = 5.0  # seconds
 _BACKLOG = 4096
-_HANDSHAKE = 10.0  # seconds
 # Files that the rest of the controller needs: database, git, SSH, HTTP.
 _OTHER_FILES = 512
 _LOG_EVERY = 10.0  # seconds between log lines about refused connections
@@ -80,12 +79,7 @@ class Server:
         """
         try:
             server = await asyncio.get_running_loop().create_server(
-                lambda: Connection(self),
-                host or None,
-                port,
-                backlog=_BACKLOG,
-                ssl=tls,
-                ssl_handshake_timeout=_HANDSHAKE if tls else None,
+                lambda: Connection(self, tls), host or None, port, backlog=_BACKLOG
             )
         except OSError as error:
             raise ListenError(
@@ -112,19 +106,20 @@ class Server:
             return self._refuse(connection, "network", "its network is not in agents_networks")
         if len(self._connections) >= self._most:
             return self._refuse(connection, "full", f"{self._most} connections are open")
-        if self._of_address[connection.peer] >= self._limits.of_one_address:
+        if self._of_address[counted_as(connection.peer)] >= self._limits.of_one_address:
             return self._refuse(connection, "address", "it has too many connections")
         self._connections.add(connection)
-        self._of_address[connection.peer] += 1
+        self._of_address[counted_as(connection.peer)] += 1
         AGENT_CONNECTIONS.set(len(self._connections))
         return True
 
     def closed(self, connection: Connection) -> None:
         """Part of connection.Handler."""
         self._connections.discard(connection)
-        self._of_address[connection.peer] -= 1
-        if not self._of_address[connection.peer]:
-            del self._of_address[connection.peer]
+        counted = counted_as(connection.peer)
+        self._of_address[counted] -= 1
+        if not self._of_address[counted]:
+            del self._of_address[counted]
         AGENT_CONNECTIONS.set(len(self._connections))
 
     def answer(self, connection: Connection, call: Call) -> bytes | None:
@@ -159,6 +154,14 @@ class Server:
             for connection in [c for c in self._connections if c.late(moment, self._limits.idle)]:
                 AGENT_CONNECTIONS_CLOSED.labels("late").inc()
                 connection.abort()
+
+
+@lru_cache(maxsize=65_536)
+def counted_as(peer: str) -> str:
+    """Whose connections those of an address are: of IPv6, one client has 2^64 addresses (RFC 6177)."""
+    if ":" not in peer:
+        return peer
+    return str(ipaddress.IPv6Network((peer.partition("%")[0], 64), strict=False))
 
 
 def tls_context(certificate: Path, key: Path, authority: Path) -> ssl.SSLContext:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import ipaddress
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from controller.audit.service import record
 from controller.auth.models import Scope
 from controller.auth.principal import Principal
 from controller.auth.vault import Vault
+from controller.database.chunks import chunks
 from controller.errors import Invalid, NotFound, PlugfleetError
 from controller.fleet import service as fleet
 from controller.fleet.models import AgentKind, Host
@@ -27,7 +28,6 @@ from controller.web.fields import HostName
 
 MOST = 10_000
 """Unknown hosts that are kept; the one that was silent for longest goes first."""
-_AT_ONCE = 500
 _MOST_ADOPTED = 200  # of one transaction; the others come with their next heartbeat
 _EXECUTOR = "pf-"  # how our executor's AgentVersion begins
 _NAME: TypeAdapter[str] = TypeAdapter(HostName)
@@ -135,7 +135,7 @@ def record_sightings(session: Session, sightings: Mapping[str, Sighting]) -> lis
     names = sorted(sightings)
     known: set[str] = set()
     there: dict[str, int] = {}
-    for part in _parts(names):
+    for part in chunks(names):
         known.update(session.scalars(select(Host.name).where(Host.name.in_(part))))
         rows = session.execute(
             select(UnknownHost.name, UnknownHost.id).where(UnknownHost.name.in_(part))
@@ -181,7 +181,7 @@ def apply_rules(session: Session, vault: Vault, names: Sequence[str]) -> int:
     if not rules:
         return 0
     adopted = 0
-    for part in _parts(names):
+    for part in chunks(names):
         for unknown in session.scalars(
             select(UnknownHost).where(UnknownHost.name.in_(part)).order_by(UnknownHost.id)
         ):
@@ -214,8 +214,3 @@ def _adopt_by(session: Session, vault: Vault, rule: AdoptionRule, unknown: Unkno
         unknown.problem = f"adoption rule {rule.id}: {error}"[:500]
         return False
     return True
-
-
-def _parts(names: Sequence[str]) -> Iterable[Sequence[str]]:
-    for start in range(0, len(names), _AT_ONCE):
-        yield names[start : start + _AT_ONCE]

@@ -40,6 +40,7 @@ class Upstream:
         self._writer: asyncio.StreamWriter | None = None
         self._waiting: dict[int, tuple[Connection, bytes, float]] = {}
         self._next = 0
+        self._heard = 0.0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -64,16 +65,22 @@ class Upstream:
             if not call.id:
                 return
             raise Refused("plugfleet: the upstream hbs does not answer")
+        request = {"method": call.method, "params": call.params, "id": self._next + 1}
+        try:
+            line = encode(request)
+        except (ValueError, RecursionError):
+            # What it cannot read would make it close the connection, for everybody.
+            if not call.id:
+                return
+            raise Refused("plugfleet: these params cannot be passed on") from None
         if call.id:
             if connection.forwarded >= _MOST_OF_ONE or len(self._waiting) >= _MOST_WAITING:
                 raise Refused("plugfleet: too many calls wait for the upstream hbs")
             connection.forwarded += 1
-        self._next += 1
-        if call.id:
             until = asyncio.get_running_loop().time() + ANSWER
-            self._waiting[self._next] = (connection, call.id, until)
-        request = {"method": call.method, "params": call.params, "id": self._next}
-        writer.write(encode(request) + b"\n")
+            self._waiting[self._next + 1] = (connection, call.id, until)
+        self._next += 1
+        writer.write(line + b"\n")
 
     async def _run(self) -> None:
         pause = _FIRST_PAUSE
@@ -107,11 +114,14 @@ class Upstream:
         except (OSError, TimeoutError) as error:
             raise _Broken(f"{where}: {error or 'no answer'}", worked) from None
         self._writer = writer
+        self._heard = asyncio.get_running_loop().time()
         AGENT_UPSTREAM_UP.set(1)
         try:
             while True:
                 line = await self._line(reader)
+                self._heard = asyncio.get_running_loop().time()
                 self._pass_back(line)
+                self._give_up_overdue()
                 worked = True
         except (OSError, ValueError, Garbage) as error:
             raise _Broken(f"{where}: {error or 'no answer to our call'}", worked) from None
@@ -123,27 +133,38 @@ class Upstream:
         """The next answer.
 
         Raises:
-            OSError: none in time, though a call waits; or the connection ended.
+            OSError: it said nothing in time, though a call waits; or the connection ended.
         """
         while True:
             reading = asyncio.ensure_future(reader.readline())
             try:
                 while not reading.done():
                     await asyncio.wait([reading], timeout=ANSWER / 4)
-                    if not reading.done() and self._overdue():
-                        raise OSError("no answer in time")
+                    if not reading.done():
+                        self._give_up_overdue()
             finally:
                 if not reading.done():
                     reading.cancel()
             line = reading.result()
-            if not line:
+            if not line.endswith(b"\n"):
+                # What it said of an answer before that is no line, and would spoil the agent's next one.
                 raise OSError("it closed the connection")
             if not line.isspace():
                 return line
 
-    def _overdue(self) -> bool:
-        first = next(iter(self._waiting.values()), None)
-        return first is not None and asyncio.get_running_loop().time() > first[2]
+    def _give_up_overdue(self) -> None:
+        """Refuse calls that have waited for too long.
+
+        Raises:
+            OSError: nothing at all was heard meanwhile, so the upstream itself hangs.
+        """
+        moment = asyncio.get_running_loop().time()
+        while (number := next(iter(self._waiting), None)) is not None:
+            if self._waiting[number][2] >= moment:
+                return
+            if moment - self._heard > ANSWER:
+                raise OSError("no answer in time")
+            self._refuse(*self._waiting.pop(number)[:2])
 
     def _pass_back(self, line: bytes) -> None:
         """Hand an answer to whoever waits for it, with the id that he gave."""
@@ -164,8 +185,11 @@ class Upstream:
         AGENT_UPSTREAM_UP.set(0)
         waiting, self._waiting = self._waiting, {}
         for connection, given, _ in waiting.values():
-            connection.forwarded -= 1
-            connection.reply(refusal(given, "plugfleet: the upstream hbs does not answer"))
+            self._refuse(connection, given)
+
+    def _refuse(self, connection: Connection, given: bytes) -> None:
+        connection.forwarded -= 1
+        connection.reply(refusal(given, "plugfleet: the upstream hbs does not answer"))
 
 
 def _taken_apart(line: bytes) -> tuple[int, bytes]:
@@ -177,12 +201,12 @@ def _taken_apart(line: bytes) -> tuple[int, bytes]:
     try:
         message = json.loads(line)
         number = message["id"]
-        rest = {"result": message["result"], "error": message["error"]}
+        rest = encode({"result": message["result"], "error": message["error"]})
     except (ValueError, KeyError, TypeError, RecursionError):
         raise Garbage("no JSON-RPC") from None
     if type(number) is not int:
         raise Garbage("an answer to no call")
-    return number, encode(rest)[1:] + b"\n"
+    return number, rest[1:] + b"\n"
 
 
 class _Broken(Exception):

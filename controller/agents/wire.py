@@ -12,7 +12,13 @@ from typing import Any, NamedTuple
 LONGEST_LINE = 65_536
 """Bytes of one request; a real heartbeat has about 200."""
 
-_DECODER = json.JSONDecoder()
+
+def _no_constant(name: str) -> None:
+    """Refuse NaN and Infinity, which Python takes for JSON and Go does not."""
+    raise ValueError(f"{name} is no JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
 _SURROGATES = re.compile("[\ud800-\udfff]")
 # What Go's encoder escapes beyond JSON's need, so that its output can stand in HTML.
 _HTML = str.maketrans(
@@ -59,7 +65,7 @@ def read_calls(line: bytes) -> Iterator[Call]:
     text = line.decode("utf-8", "replace").strip()
     try:
         try:
-            yield _call(json.loads(text))
+            yield _call(_DECODER.decode(text))
             return
         except json.JSONDecodeError as error:
             if error.msg != "Extra data":
@@ -126,8 +132,14 @@ def text_field(param: dict[str, Any], name: str, kind: str) -> str:
 
 
 def encode(value: Any) -> bytes:
-    """JSON as Go's encoder writes it."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).translate(_HTML)
+    """JSON as Go's encoder writes it.
+
+    Raises:
+        ValueError: a number in it is greater than any in JSON (`1e999`).
+        RecursionError: it goes too deep.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = text.translate(_HTML)
     return text.encode() if text.isascii() else _SURROGATES.sub("\ufffd", text).encode()
 
 

@@ -17,11 +17,11 @@ from sqlalchemy.orm import Session
 
 from agentplugin import agents
 from controller.agents.models import AgentRow
+from controller.database.chunks import chunks
 from controller.fleet.access import EVERY_HOST
 from controller.fleet.models import AgentKind, Host, Hostgroup, Membership
 
 VARIABLE = "agent_version"
-_AT_ONCE = 500  # ids of one statement
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,8 @@ def _parts(query: Select[Any], hosts: Sequence[int] | None) -> Iterator[Select[A
     if hosts is None:
         yield query
         return
-    for start in range(0, len(hosts), _AT_ONCE):
-        yield query.where(Host.id.in_(hosts[start : start + _AT_ONCE]))
+    for part in chunks(hosts):
+        yield query.where(Host.id.in_(part))
 
 
 def _said_of_hostgroups(session: Session, names: Collection[str]) -> dict[str, str]:

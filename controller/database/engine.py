@@ -43,7 +43,11 @@ class Database:
 
     def __init__(self, url: str, *, pool_size: int = 20) -> None:
         self.engine = _open(url, pool_size)
-        self._read = sessionmaker(self.engine, expire_on_commit=False)
+        # SQLite's transactions see one state by themselves, PostgreSQL's only from this level on.
+        one_state = {"isolation_level": "REPEATABLE READ"} if self.is_postgresql else {}
+        self._read = sessionmaker(
+            self.engine.execution_options(**one_state), expire_on_commit=False
+        )
         self._write = sessionmaker(
             self.engine.execution_options(plugfleet_write=True), expire_on_commit=False
         )

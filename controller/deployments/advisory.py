@@ -11,7 +11,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import psycopg
 import structlog
 from sqlalchemy import Connection, NullPool, create_engine, select, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -26,6 +28,14 @@ _LOCKS = (
     0x706C6766  # "plgf": advisory locks of other programs in the same database have other numbers
 )
 
+_SAID_BY_SERVER = (
+    "starting up",
+    "shutting down",
+    "in recovery mode",
+    "not currently accepting connections",
+)
+_SAID_BY_KERNEL = ("refused", "no such file")
+
 log = structlog.get_logger(__name__)
 
 
@@ -39,7 +49,8 @@ class Shared:
         self._lease = settings.lease
         self._database = database
         self._free_since: dict[int, float] = {}
-        self._held: set[int] = set()
+        self._held: tuple[set[int], float] = set(), time.monotonic()
+        self._local = False
         self._using = threading.Lock()
         seconds = max(1, int(settings.lease / 8))
         self._engine = create_engine(
@@ -74,6 +85,7 @@ class Shared:
         """
         connection = self._engine.connect()
         try:
+            self._local = is_local(connection)
             taken = connection.scalar(
                 text("SELECT pg_try_advisory_lock(:kind, :id)"), self._lock(self.id)
             )
@@ -96,13 +108,17 @@ class Shared:
             try:
                 if self._connection is None:
                     self._come_back()
-                self._held = self._alive()
-                if self.id not in self._held:
+                held = self._alive()
+                if self.id not in held:
                     self._drop()
                     raise Lost("the database has let go of this controller's lock")
             except SQLAlchemyError as error:
                 self._drop()
                 self._bear(error)
+        self._held = held, time.monotonic()
+        for controller in held:
+            # Not in `dead` alone, which may come too seldom to see a lock that was back for a moment.
+            self._free_since.pop(controller, None)
         self.sure = asked
 
     def _drop(self) -> None:
@@ -125,9 +141,8 @@ class Shared:
 
     def _bear(self, error: SQLAlchemyError) -> None:
         """Say whether a broken connection may be waited for."""
-        if _refused(error):
-            # A server that refuses serves nobody, so nobody can take over. One that is silent may be
-            # silent to this machine alone.
+        if serves_nobody(error, self._local):
+            # So nobody can take over. A server that is silent may be silent to this machine alone.
             self.sure = time.monotonic()
         silent = time.monotonic() - self.sure
         if silent > self._lease * SILENCE:
@@ -147,14 +162,14 @@ class Shared:
 
     def dead(self) -> list[int]:
         known = others(self._database, self.id)
-        held, moment = self._held, time.monotonic()
-        self._free_since = {
-            controller: self._free_since.get(controller, moment)
-            for controller in known
-            if controller not in held
-        }
-        patience = self._lease * PATIENCE
-        return [other for other, since in self._free_since.items() if moment - since >= patience]
+        held, seen = self._held
+        since = self._free_since
+        for gone in since.keys() - set(known):
+            since.pop(gone, None)
+        for controller in set(known) - held:
+            since.setdefault(controller, seen)
+        patience, moment = self._lease * PATIENCE, time.monotonic()
+        return [other for other in known if moment - since.get(other, moment) >= patience]
 
     @contextmanager
     def taking_over(self, dead: int) -> Iterator[bool]:
@@ -191,17 +206,22 @@ class Shared:
             self._engine.dispose()
 
 
-def _refused(error: SQLAlchemyError) -> bool:
-    """Whether a server, or its machine, said that nobody is served now."""
+def is_local(connection: Connection) -> bool:
+    """Whether the way to the server is a Unix socket of its own, from end to end.
+
+    What listens on loopback, or on a Unix socket, may be a tunnel or a pooler, which this controller
+    alone depends on: then the server sees a network connection, or this side does.
+    """
+    driver: psycopg.Connection[Any] | None = connection.connection.driver_connection
+    assert driver is not None  # it is open
+    seen_there = connection.scalar(text("SELECT inet_server_addr() IS NOT NULL"))
+    return driver.info.host.startswith("/") and not seen_there
+
+
+def serves_nobody(error: SQLAlchemyError, local: bool) -> bool:
+    """Whether it is the server that does not serve, and not the way to it that is broken."""
     said = str(getattr(error, "orig", error)).lower()
-    signs = (
-        "refused",
-        "starting up",
-        "shutting down",
-        "no such file",
-        "in recovery mode",
-        "not currently accepting connections",
-    )
+    signs = _SAID_BY_SERVER + (_SAID_BY_KERNEL if local else ())
     return any(sign in said for sign in signs)
 
 

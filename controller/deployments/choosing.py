@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -12,13 +12,13 @@ from controller.auth.principal import Principal
 from controller.auth.vault import Vault
 from controller.bindings import fitting
 from controller.catalog.models import ReleaseRow
+from controller.database.chunks import chunks
 from controller.deployments.schemas import DeploymentRequest
 from controller.errors import Forbidden, Invalid
 from controller.fleet.access import EVERY_HOST, seen_by
 from controller.fleet.models import Host, Hostgroup, HostState, Membership
 from controller.plans import service as plans
 
-_AT_ONCE = 500
 _FEW = 1_000  # hosts
 _NAMED = 20  # unknown names that an error lists
 # A host in one of these states is visited whatever plan it reported before.
@@ -51,7 +51,7 @@ def choose(
     if ids is None:
         rows = list(session.execute(columns))
     else:
-        for part in _parts(sorted(ids)):
+        for part in chunks(sorted(ids)):
             rows += list(session.execute(columns.where(Host.id.in_(part))))
     return sorted(
         (
@@ -117,7 +117,7 @@ def _by_name(
 ) -> tuple[set[int], list[dict[str, str]]]:
     known: dict[str, int] = {}
     seen: set[int] = set()
-    for part in _parts(names):
+    for part in chunks(names):
         query = select(Host.name, Host.id).where(Host.name.in_(part))
         known.update(session.execute(query).all())
         seen.update(session.scalars(select(Host.id).where(Host.name.in_(part), seen_by(by))))
@@ -133,8 +133,3 @@ def _by_name(
         if name not in known
     ]
     return set(known.values()), unknown
-
-
-def _parts(items: Sequence[int] | Sequence[str]) -> Iterable[Sequence[int] | Sequence[str]]:
-    for start in range(0, len(items), _AT_ONCE):
-        yield items[start : start + _AT_ONCE]

@@ -23,10 +23,11 @@ HIDDEN = "********"
 # Shorter ones would hide parts of harmless words and numbers: they are hidden by their keys alone.
 _SHORTEST = 4
 _SHORTEST_NUMBER = 6  # "2024" and "8080" stand in much that is no secret
+_DEEPEST = 50  # lists and mappings in one another
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 # Keys whose values are nobody's business, also where a secret of that name is no longer there.
 _TELLING = r"\w*(?:passw(?:or)?d|passphrase|secret|token|credential|private_?key|api_?key)s?"
-_PAIR = re.compile(r'"((?:[^"\\]|\\.)*)"\s*:\s*("(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*)')
+_PAIR = re.compile(r'(?<!\\)"((?:[^"\\]|\\.)*)"\s*:\s*("(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*)')
 _OF_A_VISIT = frozenset(
     [
         "before",
@@ -90,24 +91,28 @@ class Cleaner:
         """A text without colours, secrets, NUL (PostgreSQL), and halves of Unicode pairs."""
         return self._text(value, self._keyed)
 
-    def data(self, value: Any) -> Any:
+    def data(self, value: Any, depth: int = 0) -> Any:
         """Plain data with every text in it cleaned, names of mappings included.
+
+        What is nested more deeply than anybody means it is hidden: it would exhaust the stack.
 
         Of a file before and after a change, what stands at one key in both is hidden in both where one
         is a secret: the other is what the secret was, or what it becomes.
         """
         if isinstance(value, str):
             return self.text(value)
+        if depth > _DEEPEST and isinstance(value, Mapping | list | tuple):
+            return HIDDEN
         if isinstance(value, Mapping):
             keyed = self._keyed
             if names := set(self._keys_of_secrets(value)):
                 keyed = _keyed(self._names | names)
             return {
-                self.text(str(name)): self._entry(str(name), entry, keyed)
+                self.text(str(name)): self._entry(str(name), entry, keyed, depth)
                 for name, entry in value.items()
             }
         if isinstance(value, list | tuple):
-            return [self.data(entry) for entry in value]
+            return [self.data(entry, depth + 1) for entry in value]
         if isinstance(value, bool | None):
             return value
         if isinstance(value, int | float):
@@ -126,10 +131,10 @@ class Cleaner:
             value = value.replace("\x00", "\ufffd")
         return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
-    def _entry(self, name: str, entry: Any, keyed: re.Pattern[str]) -> Any:
+    def _entry(self, name: str, entry: Any, keyed: re.Pattern[str], depth: int) -> Any:
         if name not in _OF_A_VISIT and (name in self._names or self._telling.fullmatch(name)):
             return entry if entry is None or entry == "" else HIDDEN
-        return self._text(entry, keyed) if isinstance(entry, str) else self.data(entry)
+        return self._text(entry, keyed) if isinstance(entry, str) else self.data(entry, depth + 1)
 
     def _keys_of_secrets(self, diff: Mapping[str, Any]) -> Iterator[str]:
         """The keys at which a secret stands in one of the two texts of a diff."""
@@ -143,24 +148,31 @@ class Cleaner:
 
 
 def _keyed(names: Iterable[str]) -> re.Pattern[str]:
-    """What finds a key, and the quotation marks around it, which are escaped in JSON within JSON."""
+    """What finds a key, and the quotation mark behind it, which is escaped in JSON within JSON.
+
+    What stands before the key's own mark is for the caller to look at: to search for a run of
+    backslashes takes the square of its length.
+    """
     forms = {form for name in names for form in (name, json.dumps(name)[1:-1])}
     wanted = "|".join([f"(?i:{_TELLING})", *map(re.escape, sorted(forms))])
-    return re.compile(rf'(?P<quote>\\*")(?:{wanted})(?P=quote)\s*:\s*(?=\S)')
+    return re.compile(rf'"(?:{wanted})(?P<quote>\\*")\s*:\s*(?=\S)')
 
 
 def _hide_values(text: str, keyed: re.Pattern[str]) -> str:
     """A text with the values of some keys of the JSON in it hidden; absent and empty ones stay."""
     kept: list[str] = []
-    at = 0
-    while found := keyed.search(text, at):
+    at = looked_to = 0
+    while found := keyed.search(text, looked_to):
         quote = found["quote"]
+        looked_to = found.start() + 1
+        if not text.endswith(quote, at, looked_to):
+            continue  # what begins here ends otherwise, so it is no key
         start = found.end()
         end = _end_of_value(text, start, quote)
         kept.append(text[at:start])
         shown = text[start:end]
         kept.append(shown if shown in ("null", quote * 2) else f"{quote}{HIDDEN}{quote}")
-        at = end
+        at = looked_to = end
     return "".join([*kept, text[at:]])
 
 
@@ -171,6 +183,8 @@ def _end_of_value(text: str, start: int, quote: str) -> int:
             return _DECODER.raw_decode(text, start)[1]
         except ValueError:
             pass
+        except RecursionError:
+            return len(text)  # to go on line by line would take minutes
     elif text.startswith(quote, start):
         closing = re.compile(rf"(?<!\\){re.escape(quote)}")
         if found := closing.search(text, start + len(quote)):

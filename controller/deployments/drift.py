@@ -6,7 +6,7 @@ facts), so a difference on a host that reported this very plan was made by someb
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,10 +16,10 @@ from sqlalchemy.orm import Session
 
 from controller.database import counters
 from controller.database.base import now
+from controller.database.chunks import chunks
 from controller.deployments.models import Deployment, HostLock, HostResult
 from controller.fleet.models import Host, HostState
 
-_AT_ONCE = 500  # names in one query; SQLite takes some 32,000 variables
 _MOST_TEXT = 20_000  # characters of a message that are kept
 
 
@@ -51,7 +51,7 @@ def record_looks(session: Session, deployment: Deployment, looks: Mapping[int, L
     judged = {host_id: look for host_id, look in looks.items() if look.plan}
     changes: list[dict[str, Any]] = []
     moment = now()
-    for part in _parts(sorted(judged)):
+    for part in chunks(sorted(judged)):
         visited = _visited_since(session, deployment, part)
         query = select(Host.id, Host.state, Host.state_since, Host.reported_plan, Host.last_error)
         for host_id, state, since, reported, told in session.execute(
@@ -113,8 +113,3 @@ def _visited_since(session: Session, deployment: Deployment, host_ids: list[int]
         )
     )
     return {host_id for query in (holding, visits) for host_id in session.scalars(query) if host_id}
-
-
-def _parts(ids: list[int]) -> Iterable[list[int]]:
-    for start in range(0, len(ids), _AT_ONCE):
-        yield ids[start : start + _AT_ONCE]

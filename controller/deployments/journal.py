@@ -41,9 +41,10 @@ class JournalReader:
 
 
 def _entry(line: bytes) -> Entry | None:
-    """None for a line that a full disk cut short."""
+    """None for a line that a full disk cut short, or that nobody can read."""
     try:
         read = json.loads(line)
-        return Entry(str(read["host"]), read.get("result"))
-    except (ValueError, KeyError, TypeError, AttributeError):
+        host, result = str(read["host"]), read.get("result")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+    return Entry(host, result) if isinstance(result, dict | None) else None

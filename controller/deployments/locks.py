@@ -12,9 +12,8 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from controller.database.chunks import chunks
 from controller.deployments.models import Deployment, HostLock, HostResult, HostStatus, Status
-
-_AT_ONCE = 1_000
 
 
 def take(session: Session, deployment_id: int) -> list[int]:
@@ -58,11 +57,8 @@ def free(session: Session, deployment_id: int) -> None:
 def _insert(session: Session, deployment_id: int, hosts: Sequence[int]) -> None:
     kind = session.get_bind().dialect.name
     insert = postgresql.insert if kind == "postgresql" else sqlite.insert
-    for start in range(0, len(hosts), _AT_ONCE):
-        rows = [
-            {"host_id": host_id, "deployment_id": deployment_id}
-            for host_id in hosts[start : start + _AT_ONCE]
-        ]
+    for part in chunks(hosts):
+        rows = [{"host_id": host_id, "deployment_id": deployment_id} for host_id in part]
         session.execute(insert(HostLock).values(rows).on_conflict_do_nothing())
 
 

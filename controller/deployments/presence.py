@@ -16,11 +16,13 @@ from controller.database.engine import Database
 from controller.deployments.models import ControllerRow
 
 # Parts of a lease. A controller that heard nothing of the database for SILENCE ends its runs, which
-# takes ENDING; the server ends its connection no sooner than then, and others wait for PATIENCE more.
-SILENCE = 0.45
-ENDING = 1 / 6
-PATIENCE = 0.3
-CHECK = 1 / 8  # between looks
+# takes ENDING. The server ends its connection after SILENCE, but may have to at any moment: so others,
+# once they see that its lock is free, wait for longer than both together. A silent controller costs
+# SILENCE and PATIENCE, and up to three looks: less than a lease.
+SILENCE = 0.28
+ENDING = 0.125
+PATIENCE = 0.48
+CHECK = 1 / 16  # between looks
 
 
 class Lost(Exception):

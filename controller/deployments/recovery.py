@@ -16,6 +16,7 @@ from controller.deployments.presence import leave
 from controller.deployments.processes import end_marked, mark, marked
 from controller.deployments.waveprocess import what_is_left
 from controller.deployments.waves import Left, close_wave
+from controller.errors import Unavailable
 from controller.settings import Settings
 
 _PATIENCE = 10.0  # seconds that a run may take to write its last results and end
@@ -37,16 +38,30 @@ def left_by_the_ended(database: Database, own: int) -> list[int]:
 
 
 def recover(settings: Settings, database: Database, vault: Vault, dead: int) -> None:
-    """End a dead controller's deployments; nothing of them runs on this machine afterwards."""
+    """End a dead controller's deployments; nothing of them runs on this machine afterwards.
+
+    One that cannot be ended keeps neither the others nor new ones from their turn: it is tried again.
+
+    Raises:
+        Unavailable: the database does not answer.
+    """
     with database.read() as session:
         deployments = session.scalars(
             select(Deployment.id).where(Deployment.claimed_by == dead, Deployment.status.in_(_LIVE))
         ).all()
+    all_ended = True
     for deployment_id in deployments:
         log.warning("ending what a dead controller left", deployment=deployment_id, controller=dead)
         # The runs have seen their pipe end, and are ending by themselves.
-        end_deployment(settings, database, vault, deployment_id, _DIED, patience=_PATIENCE)
-    leave(database, dead)
+        try:
+            end_deployment(settings, database, vault, deployment_id, _DIED, patience=_PATIENCE)
+        except Unavailable:
+            raise
+        except Exception:
+            log.exception("a deployment could not be ended", deployment=deployment_id)
+            all_ended = False
+    if all_ended:
+        leave(database, dead)
 
 
 def end_deployment(

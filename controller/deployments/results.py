@@ -7,19 +7,21 @@ leave a host in the same state.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from controller.database import counters
 from controller.database.base import now
+from controller.database.chunks import chunks
+from controller.deployments.cleaning import Cleaner
 from controller.deployments.drift import Look, record_looks
 from controller.deployments.models import Deployment, HostLock, HostResult, HostStatus
 from controller.fleet.models import Host, HostState
 
-_AT_ONCE = 500  # names in one query; SQLite takes some 32,000 variables
 _MOST_TEXT = 20_000  # characters of a message that are kept
 _MOST_DIFF = 200_000  # characters of a file in a diff that are kept
 
@@ -32,6 +34,8 @@ _STATES = {
     HostStatus.UNREACHABLE: HostState.UNREACHABLE,
 }
 _RIGHT = (HostStatus.OK, HostStatus.CHANGED)
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,22 @@ def outcome_of(host: str, result: Mapping[str, Any], plan: str = "") -> HostOutc
     )
 
 
+def cleaned_outcome(
+    cleaner: Cleaner, host: str, result: Mapping[str, Any], plan: str
+) -> HostOutcome:
+    """The same of a result as a host told it; never raises, whatever that holds.
+
+    A host's words are its own: they must not cost other hosts' results.
+    """
+    try:
+        return outcome_of(host, cleaner.data(result), plan)
+    except Exception:
+        log.exception("what a host told cannot be kept", host=host)
+        flags = {name: bool(result.get(name)) for name in ("unreachable", "failed", "changed")}
+        known = {**flags, "msg": "what this host told of its visit cannot be read"}
+        return replace(outcome_of(host, known, plan), touched=True)
+
+
 def record_results(
     session: Session,
     deployment: Deployment,
@@ -107,11 +127,9 @@ def record_results(
             comes after its deployment was taken over must not hide what was done since.
     """
     by_name = {outcome.host: outcome for outcome in outcomes}
-    names = sorted(by_name)
     held = _held(session, deployment.id) if held_only else None
     rows = _Rows()
-    for start in range(0, len(names), _AT_ONCE):
-        part = names[start : start + _AT_ONCE]
+    for part in chunks(sorted(by_name)):
         query = select(HostResult.id, HostResult.host, HostResult.host_id).where(
             HostResult.deployment_id == deployment.id, HostResult.host.in_(part)
         )
@@ -184,8 +202,7 @@ def _keep_since(session: Session, hosts: Mapping[HostStatus, list[dict[str, Any]
     """`state_since` moves only where the state changes."""
     rows = [row for part in hosts.values() for row in part]
     before: dict[int, str] = {}
-    for start in range(0, len(rows), _AT_ONCE):
-        ids = [row["id"] for row in rows[start : start + _AT_ONCE]]
+    for ids in chunks(row["id"] for row in rows):
         query = select(Host.id, Host.state).where(Host.id.in_(ids))
         before.update((host_id, state) for host_id, state in session.execute(query))
     moment = now()

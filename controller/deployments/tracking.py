@@ -13,7 +13,7 @@ from controller.deployments.journal import Entry as JournalEntry
 from controller.deployments.journal import JournalReader
 from controller.deployments.models import HostStatus, Status
 from controller.deployments.recorder import Entry, WaveEnd
-from controller.deployments.results import HostOutcome, outcome_of
+from controller.deployments.results import HostOutcome, cleaned_outcome
 
 # A host's visit is told of by the journal; a start for each task and host would say nothing more.
 _NOT_KEPT = {"runner_on_start"}
@@ -89,7 +89,7 @@ class Tracker:
     def _result(self, host: str, result: Mapping[str, Any]) -> list[Entry]:
         if host in self._decided or host not in self._plans:
             return []
-        outcome = outcome_of(host, self._cleaner.data(result), self._plans[host])
+        outcome = cleaned_outcome(self._cleaner, host, result, self._plans[host])
         self._decided[host] = outcome.status
         return [outcome]
 

@@ -15,7 +15,7 @@ from controller.deployments.events import Event
 from controller.deployments.journal import JournalReader
 from controller.deployments.models import Deployment, HostResult, HostStatus, Status, Wave
 from controller.deployments.recorder import WaveEnd, end_wave
-from controller.deployments.results import Delivered, HostOutcome, outcome_of, record_results
+from controller.deployments.results import Delivered, HostOutcome, cleaned_outcome, record_results
 from controller.deployments.rundir import RunDir
 
 
@@ -80,10 +80,9 @@ def close_wave(
             outcomes[entry.host] = HostOutcome(entry.host, HostStatus.INTERRUPTED, message)
         else:
             assert left is not None
-            result = left.cleaner.data(entry.result)
             # What a look was held against is not known for sure: plans move on while it is queued.
             plan = "" if deployment.check else undecided[entry.host]
-            outcomes[entry.host] = outcome_of(entry.host, result, plan)
+            outcomes[entry.host] = cleaned_outcome(left.cleaner, entry.host, entry.result, plan)
     unknown = left is not None and not journal
     for name in undecided:
         if name in outcomes:

@@ -19,6 +19,7 @@ from controller.auth.principal import Principal
 from controller.auth.vault import Vault
 from controller.database import counters
 from controller.database.base import now
+from controller.database.chunks import chunks
 from controller.errors import Conflict, Forbidden, Invalid, PlugfleetError
 from controller.fleet import hostgroups, memberships
 from controller.fleet.access import seen_by
@@ -181,7 +182,7 @@ def _known(session: Session, names: Iterable[str]) -> dict[str, _Known]:
     )
     return {
         name: _Known(id, version, _Content(*content))
-        for some in memberships.chunks(names)
+        for some in chunks(names)
         for name, id, version, *content in session.execute(
             select(*columns).where(Host.name.in_(some))
         )
@@ -191,7 +192,7 @@ def _known(session: Session, names: Iterable[str]) -> dict[str, _Known]:
 def _seen(session: Session, by: Principal, names: Iterable[str]) -> set[str]:
     return {
         name
-        for some in memberships.chunks(names)
+        for some in chunks(names)
         for name in session.scalars(select(Host.name).where(Host.name.in_(some), seen_by(by)))
     }
 
@@ -273,7 +274,7 @@ def _insert(session: Session, planned: Plan) -> dict[str, int]:
     session.execute(insert(Host), rows)
     return {
         name: id
-        for names in memberships.chunks(planned.created)
+        for names in chunks(planned.created)
         for name, id in session.execute(select(Host.name, Host.id).where(Host.name.in_(names)))
     }
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from controller.audit.service import record
 from controller.auth.principal import Principal
 from controller.database import counters
+from controller.database.chunks import chunks
 from controller.errors import Conflict, Invalid
 from controller.fleet import memberships
 from controller.fleet.access import EVERY_HOST, seen_by
@@ -99,7 +100,7 @@ def join(
 
 def _known(session: Session, by: Principal, named: Mapping[str, Collection[str]]) -> dict[str, int]:
     known: dict[str, int] = {}
-    for names in memberships.chunks({name for group in named.values() for name in group}):
+    for names in chunks({name for group in named.values() for name in group}):
         rows = session.execute(select(Host.name, Host.id).where(Host.name.in_(names), seen_by(by)))
         known |= {name: id for name, id in rows}
     fields = [
@@ -119,7 +120,7 @@ def _known(session: Session, by: Principal, named: Mapping[str, Collection[str]]
 
 def _still_there(session: Session, hostgroup_id: int, host_ids: Collection[int]) -> list[str]:
     names: list[str] = []
-    for ids in memberships.chunks(host_ids):
+    for ids in chunks(host_ids):
         names += session.scalars(
             select(Host.name)
             .join(Membership, Membership.host_id == Host.id)

@@ -7,19 +7,18 @@ that another transaction is just changing.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import Text, cast, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
+from controller.database.chunks import chunks
 from controller.fleet.access import EVERY_HOST
 from controller.fleet.models import Host, Hostgroup, Membership
 from controller.fleet.rules import Rule, parse
-
-_AT_ONCE = 2000  # parameters of one statement; each database takes more
 
 
 class Why(NamedTuple):
@@ -158,13 +157,6 @@ def names_of(session: Session, host_ids: Collection[int]) -> dict[int, list[str]
         for host_id, name in rows:
             names[host_id].append(name)
     return names
-
-
-def chunks(items: Iterable[Any]) -> Iterator[list[Any]]:
-    """Portions that fit into one statement."""
-    rest = list(items)
-    for start in range(0, len(rest), _AT_ONCE):
-        yield rest[start : start + _AT_ONCE]
 
 
 class _Change(NamedTuple):

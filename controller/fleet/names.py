@@ -11,8 +11,8 @@ from collections.abc import Collection
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from controller.database.chunks import chunks
 from controller.errors import Conflict
-from controller.fleet.memberships import chunks
 from controller.fleet.models import Host, Hostgroup
 
 

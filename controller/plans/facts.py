@@ -19,10 +19,9 @@ from sqlalchemy.orm import Session
 from controller.auth.vault import Vault
 from controller.bindings.models import BindingRow
 from controller.catalog.models import ReleaseRow
+from controller.database.chunks import AT_ONCE
 from controller.fleet.access import EVERY_HOST
 from controller.fleet.models import Hostgroup, Membership
-
-_MOST_PARAMETERS = 500  # of one statement
 
 
 class Bound(NamedTuple):
@@ -184,7 +183,7 @@ def memberships(
 
 def few(ids: Collection[Any]) -> bool:
     """Whether rows are better asked for by their ids than all read and looked through."""
-    return len(ids) <= _MOST_PARAMETERS
+    return len(ids) <= AT_ONCE
 
 
 def _json(value: Any) -> str:

@@ -16,10 +16,10 @@ from controller.auth.vault import Vault
 from controller.bindings import service as bindings
 from controller.bindings.models import BindingRow
 from controller.database import counters
+from controller.database.chunks import chunks
 from controller.errors import Conflict, Invalid
 from controller.fleet import hostgroups, importing, members
 from controller.fleet.importformats import Entry, Given, Place
-from controller.fleet.memberships import chunks
 from controller.fleet.models import AgentKind, Host, Hostgroup, Membership
 from controller.fleet.schemas import HostgroupPatch, HostImport
 from controller.portal import owned

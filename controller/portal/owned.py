@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
-from controller.fleet.memberships import chunks
+from controller.database.chunks import chunks
 from controller.portal.models import Kind, PortalOwned, Side
 
 

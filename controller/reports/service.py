@@ -18,6 +18,7 @@ from controller.auth.principal import Principal
 from controller.auth.vault import Vault
 from controller.catalog.models import ReleaseRow
 from controller.database.base import now
+from controller.database.chunks import chunks
 from controller.deployments import service as deployments
 from controller.deployments.cleaning import cleaner_of
 from controller.deployments.models import Deployment, HostResult, Status, Wave
@@ -29,7 +30,6 @@ from controller.fleet.models import Host
 from controller.plans import service as plans
 from controller.reports.schemas import Report
 
-_AT_ONCE = 500
 _NAMED = 20  # hosts that an error lists
 
 
@@ -78,8 +78,7 @@ def _ids(session: Session, by: Principal, names: Sequence[str]) -> dict[str, int
     """The known hosts' ids by name."""
     known: dict[str, int] = {}
     seen: set[str] = set()
-    for start in range(0, len(names), _AT_ONCE):
-        part = names[start : start + _AT_ONCE]
+    for part in chunks(names):
         rows = session.execute(select(Host.name, Host.id).where(Host.name.in_(part)))
         known.update((name, host_id) for name, host_id in rows)
         seen.update(session.scalars(select(Host.name).where(Host.name.in_(part), seen_by(by))))

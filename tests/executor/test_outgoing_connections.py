@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Callable
 
 import pytest
 
@@ -12,15 +13,31 @@ from executor.loop import Loop
 from executor.net import Connection
 
 
-@pytest.mark.parametrize("name", ["", ".example", "a..b"])
-def test_a_name_that_no_certificate_can_have_ends_the_connection(name: str) -> None:
-    loop = Loop(Log())
-    reasons: list[str] = []
-
+def _names(name: str) -> Callable[[socket.socket], socket.socket]:
     def wrap(connection: socket.socket) -> socket.socket:
         name.encode("idna")  # as executor.tls does
         context = ssl.create_default_context()
         return context.wrap_socket(connection, server_hostname=name, do_handshake_on_connect=False)
+
+    return wrap
+
+
+def _takes_over_and_fails(connection: socket.socket) -> socket.socket:
+    """As ssl does where the peer is gone already."""
+    socket.socket(fileno=connection.detach()).close()
+    raise OSError("Transport endpoint is not connected")
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [_names(""), _names(".example"), _names("a..b"), _takes_over_and_fails],
+    ids=["empty", "dot", "dots", "gone"],
+)
+def test_where_tls_cannot_begin_the_connection_ends(
+    wrap: Callable[[socket.socket], socket.socket],
+) -> None:
+    loop = Loop(Log())
+    reasons: list[str] = []
 
     def ended(reason: str) -> None:
         reasons.append(reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import ssl
 import subprocess
 from pathlib import Path
@@ -21,6 +22,7 @@ from executor.loop import Loop
 from executor.tls import wrapper
 from tests.controller.agents.conftest import Start
 from tests.controller.agents.falcon import Closed, GoClient, RpcError
+from tests.controller.agents.fleet import until
 
 
 class Authority:
@@ -55,15 +57,72 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
-@pytest.fixture
-def agents(start: Start, authority: Authority) -> Agents:
+def with_tls(start: Start, authority: Authority, **settings: Any) -> Agents:
+    """A heartbeat server that listens with TLS too."""
     certificate, key = authority.make("localhost")
     return start(
         agents_tls_listen="127.0.0.1:0",
         agents_tls_certificate=certificate,
         agents_tls_key=key,
         agents_tls_authority=authority.folder / "ca.pem",
+        **settings,
     )
+
+
+@pytest.fixture
+def agents(start: Start, authority: Authority) -> Agents:
+    return with_tls(start, authority)
+
+
+@pytest.mark.parametrize(
+    ("settings", "stay"),
+    [
+        ({"agents_networks": "10.0.0.0/8"}, 0),
+        ({"agents_connections_per_address": 3}, 3),
+        ({"agents_connections": 3}, 3),
+    ],
+)
+def test_who_may_not_stay_is_closed_before_any_tls(
+    start: Start, authority: Authority, settings: dict[str, Any], stay: int
+) -> None:
+    agents = with_tls(start, authority, **settings)
+    silent = [socket.create_connection(("127.0.0.1", agents.tls_port), 5) for _ in range(9)]
+    try:
+        until(lambda: len([c for c in silent if not closed(c)]) == stay, f"{stay} are open", 3)
+    finally:
+        for client in silent:
+            client.close()
+
+
+def closed(client: socket.socket) -> bool:
+    client.setblocking(False)
+    try:
+        return client.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def test_places_of_handshakes_that_failed_are_free_again(
+    start: Start, authority: Authority
+) -> None:
+    agents = with_tls(start, authority, agents_connections=2)
+    for _ in range(4):
+        with GoClient(agents.tls_port) as plain, pytest.raises((Closed, ConnectionError)):
+            plain.plugins("web1")
+        with socket.create_connection(("127.0.0.1", agents.tls_port), 5):
+            pass
+    client = authority.client(*authority.make("web1"))
+
+    def comes_in() -> bool:
+        try:
+            with GoClient(agents.tls_port, tls=client) as agent:
+                return bool(agent.plugins("web1")[0])
+        except (OSError, Closed):
+            return False
+
+    until(comes_in, "there is a place", 5)
 
 
 def test_a_host_is_who_its_certificate_says(agents: Agents, authority: Authority) -> None:

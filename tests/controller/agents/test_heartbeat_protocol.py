@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import socket
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from controller.agents import connection, server
 from controller.agents.flow import Agents
 from controller.agents.lists import save
+from controller.agents.wire import Call
 from controller.settings import Settings
 from tests.controller.agents.conftest import KEPT, Start
 from tests.controller.agents.falcon import Closed, GoClient, RpcError
@@ -148,6 +150,8 @@ WIRE = {
     "JSON that goes too deep": (b'{"method":' + b"[" * 30_000 + b"\n", b""),
     "a number that is too long": (b'{"id":' + b"9" * 30_000 + b"}\n", b""),
     "a line that is too long": (b'{"method":"' + b"x" * 70_000 + b'"}\n', b""),
+    "what is JSON in Python alone": (b'{"method":"Agent.X","params":[NaN],"id":1}\n', b""),
+    "an id beyond every number": (b'{"method":"Agent.X","params":[],"id":1e999}\n', b""),
     "a TLS greeting": (bytes.fromhex("16030100c8010000c40303") + b"\0" * 60, b""),
 }  # fmt: skip
 
@@ -207,7 +211,7 @@ def quick(port: int) -> None:
 def test_half_a_line_and_a_hang_cost_nobody_else_anything(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "HALF_LINE", 0.1)
+    monkeypatch.setattr(connection, "OWED", 0.1)
     monkeypatch.setattr(server, "_SWEEP_EVERY", 0.02)
     agents = start()
     with socket.create_connection(("127.0.0.1", agents.port), 10) as half:
@@ -219,8 +223,107 @@ def test_half_a_line_and_a_hang_cost_nobody_else_anything(
 @pytest.mark.parametrize(("silent", "stays"), [(0, True), (3599, True), (3601, False)])
 def test_a_silent_connection_stays_for_longer_than_any_interval(silent: float, stays: bool) -> None:
     idle = Settings().agents_idle
-    quiet = connection.Connection(server.Server.__new__(server.Server))
+    quiet = connection.Connection(Echo())
+    quiet.connection_made(Transport())
+    quiet.data_received(ASKED)
     assert quiet.late(quiet.active + silent, idle) is not stays
+
+
+@pytest.mark.parametrize("sent", [b"", b"\n" * 1000, b" \n\r\n", b'{"met'])
+def test_who_asks_nothing_at_all_does_not_keep_its_place(sent: bytes) -> None:
+    idle = Settings().agents_idle
+    silent = connection.Connection(Echo())
+    silent.connection_made(Transport())
+    silent.data_received(sent)
+    assert not silent.late(silent.active + 29, idle)
+    assert silent.late(silent.active + 31, idle)
+
+
+def test_blank_lines_are_no_sign_of_life() -> None:
+    idle = Settings().agents_idle
+    blank = connection.Connection(Echo())
+    blank.connection_made(Transport())
+    blank.data_received(ASKED)
+    asked = blank.active
+    began = time.process_time()
+    for _ in range(20):
+        blank.data_received(b"\n" * 262_144)
+    assert blank.active == asked
+    assert time.process_time() - began < 0.4, "5 MB of them are nothing to serve"
+    assert blank.late(asked + 3601, idle)
+
+
+def test_who_does_not_read_is_served_no_more_than_fits() -> None:
+    """What is here already is served only when its answers go on being read."""
+
+    async def served() -> list[int]:
+        deaf, transport = connection.Connection(Echo()), Transport()
+        deaf.connection_made(transport)
+        deaf.data_received(ASKED * 1000)
+        deaf.pause_writing()
+        counts = []
+        for _ in range(3):
+            await asyncio.sleep(0.01)
+            counts.append(transport.lines)
+        deaf.resume_writing()
+        await asyncio.sleep(0.05)
+        return [*counts, transport.lines]
+
+    first, second, third, last = asyncio.run(served())
+    assert first == second == third < 100
+    assert last == 1000
+
+
+ASKED = b'{"method":"A.b","params":[],"id":1}\n'
+
+
+class Transport(asyncio.Transport):
+    """One that counts the lines it is given."""
+
+    lines = 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.lines += bytes(data).count(b"\n")
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        """Reads nothing anyway."""
+
+    def resume_reading(self) -> None:
+        """Reads nothing anyway."""
+
+
+class Echo:
+    """A handler that lets everybody in and answers everything."""
+
+    def opened(self, _: connection.Connection) -> bool:
+        return True
+
+    def closed(self, _: connection.Connection) -> None:
+        """Counts nobody."""
+
+    def answer(self, _: connection.Connection, call: Call) -> bytes:
+        return call.id + b"\n"
+
+    def rubbish(self, _: connection.Connection) -> None:
+        raise AssertionError("these are requests")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "together"),
+    [
+        ("10.0.0.1", "10.0.0.2", False),
+        ("2001:db8::1", "2001:db8::ffff:0:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+    ],
+)
+def test_addresses_that_one_client_may_have_are_counted_together(
+    one: str, other: str, together: bool
+) -> None:
+    assert (server.counted_as(one) == server.counted_as(other)) is together
 
 
 def test_a_megabyte_of_rubbish_is_hung_up_on(port: int) -> None:

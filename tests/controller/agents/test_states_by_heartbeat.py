@@ -83,6 +83,17 @@ def test_a_falcon_agent_has_its_bindings_when_it_was_told_them(
     until(lambda: converged.host("web1").state == HostState.CONVERGED, "it has converged")
 
 
+def test_a_stranger_who_asks_for_its_list_proves_nothing(
+    converged: Fleet, hbs: Agents, agent: GoClient
+) -> None:
+    converged.bind("web", "sys/disk")
+    follow(converged)
+    with GoClient(hbs.port, "127.0.0.9") as stranger:
+        until_told(stranger, "web1", ["sys/disk", "sys/ntp"])
+    heard(converged, agent, "web1", commit(1))
+    assert converged.host("web1").state == HostState.PENDING, "its own agent has not asked yet"
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -193,7 +204,8 @@ def test_many_heartbeats_are_few_transactions(fleet: Fleet, hbs: Agents, agent: 
     names = [f"h{number}" for number in range(60)]
     for name in names[:20]:
         fleet.add(name)
-    until_told(agent, names[19], [])
+    fleet.bind("all", "base")
+    until_told(agent, names[19], ["base"])
     for _ in range(5):
         for name in names:
             agent.send("Agent.ReportStatus", {"Hostname": name, "PluginVersion": "x"})

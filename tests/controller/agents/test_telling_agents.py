@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import update
 
-from controller.agents import follower, lists
+from controller.agents import follower, lists, recorder
 from controller.agents.flow import Agents
+from controller.agents.models import AgentRow
 from controller.database.engine import Database
 from controller.errors import Unavailable
+from controller.operations.metrics import AGENT_UNWRITTEN_SECONDS
 from controller.web.deps import Context
-from tests.controller.agents.falcon import GoClient
+from tests.controller.agents.falcon import GoClient, RpcError
 from tests.controller.agents.fleet import Fleet, commit, told, until, until_told
 
 
@@ -48,10 +53,98 @@ def test_a_host_is_told_the_sorted_union_of_its_hostgroups(fleet: Fleet, agent: 
     until_told(agent, "web1", ["base/60_uptime.py(a,b)", "sys/ntp"])
 
 
-def test_a_new_host_without_bindings_is_told_so(fleet: Fleet, agent: GoClient) -> None:
-    assert told(agent, "bare") is None
-    fleet.add("bare")
-    until_told(agent, "bare", [])
+def test_a_host_that_never_had_a_plugin_keeps_what_it_has_from_elsewhere(
+    fleet: Fleet, context: Context
+) -> None:
+    """Hosts may come before their bindings; an empty list would clear their agents."""
+    fleet.group("later")
+    with again(context) as (agents, agent):
+        fleet.add("moved", "later")
+        fleet.add("marker", "web")
+        until_told(agent, "marker", ["sys/ntp"])
+        with pytest.raises(RpcError, match="no plugin was bound to host 'moved' yet"):
+            agent.plugins("moved")
+    with again(context) as (agents, agent):
+        assert agents.kept == 3
+        assert told(agent, "moved") is None
+        fleet.bind("later", "app")
+        first = until_told(agent, "moved", ["app"])
+        fleet.unbind("app")
+        assert until_told(agent, "moved", []) > first, "what came from us is taken away by us"
+    with again(context) as (_, agent):
+        until_told(agent, "moved", [])
+
+
+def test_an_executor_without_bindings_is_told_so(fleet: Fleet, agent: GoClient) -> None:
+    assert told(agent, "exec1") is None
+    fleet.add("exec1", kind="executor")
+    until_told(agent, "exec1", [])
+
+
+def test_no_timestamp_is_below_one_that_was_told_before_a_restore(
+    fleet: Fleet, context: Context
+) -> None:
+    with again(context) as (_, agent):
+        until_told(agent, "web1", ["sys/ntp"])
+        backup, listed = fleet.agent("web1").stamp, fleet.agent("web1").listed
+        fleet.bind("web", "sys/lost")
+        lost = until_told(agent, "web1", ["sys/lost", "sys/ntp"])
+        assert lost > backup
+    with context.database.write() as session:  # the backup is put in its place
+        session.execute(update(AgentRow).values(stamp=backup, listed=listed))
+    fleet.unbind("sys/lost")
+    (context.settings.data_dir / "agents.json").unlink()
+    with again(context) as (_, agent):
+        found = until_told(agent, "web1", ["sys/ntp"])
+        assert found > backup and found >= lost
+        until(lambda: fleet.agent("web1").stamp == found, "it is on record")
+        assert settled(agent, "web1") == found, "and grows once"
+
+
+def test_a_timestamp_that_another_controller_gives_meanwhile_stays(
+    fleet: Fleet, hbs: Agents, agent: GoClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A heartbeat is judged by a row that nobody changes until it is written."""
+    agent.report("web1", commit(1))
+    until(lambda: fleet.agent("web1").peer, "it is written")
+    later = int(time.time()) + 500
+    real, others = recorder.judge, []
+
+    def another() -> None:
+        with fleet.context.database.write() as session:
+            session.execute(update(AgentRow).values(stamp=later))
+
+    def judge(*given: Any) -> Any:
+        if not others:
+            others.append(threading.Thread(target=another))
+            others[0].start()
+            others[0].join(0.2)  # on SQLite, and behind a lock, it comes when this has been written
+        return real(*given)
+
+    monkeypatch.setattr(recorder, "judge", judge)
+    agent.report("web1", commit(2))
+    until(lambda: others, "the heartbeat is judged")
+    others[0].join()
+    time.sleep(0.1)
+    assert fleet.agent("web1").stamp >= later
+
+
+def test_heartbeats_are_written_though_plans_cannot_be_read(
+    fleet: Fleet, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with again(context) as (_, agent):
+        until_told(agent, "web1", ["sys/ntp"])
+
+    def unreadable(*_: object) -> None:
+        raise Unavailable("no key fits a secret")
+
+    monkeypatch.setattr(follower.planned, "read", unreadable)
+    with again(context) as (_, agent):
+        agent.report("web1", commit(1))
+        until(lambda: fleet.host("web1").last_heartbeat, "it is written")
+        fleet.deployed("web1", 1)
+        assert settled(agent, "web1")
+        assert agent.plugins("web1")[0] == ["sys/ntp"]
 
 
 def test_a_deleted_host_is_refused_and_not_told_nothing(fleet: Fleet, agent: GoClient) -> None:
@@ -77,7 +170,8 @@ def test_a_timestamp_grows_when_the_bindings_change_and_for_that_host_alone(
     fleet.group("db")
     fleet.add("db1", "db")
     first = until_told(agent, "web1", ["sys/ntp"])
-    other = until_told(agent, "db1", [])
+    fleet.bind("db", "sys/raid")
+    other = until_told(agent, "db1", ["sys/raid"])
     fleet.bind("web", "sys/disk")
     second = until_told(agent, "web1", ["sys/disk", "sys/ntp"])
     fleet.unbind("sys/disk")
@@ -131,7 +225,7 @@ def test_an_agent_that_was_away_is_told_to_look_again(
     """Another hbs may have told it something else meanwhile."""
     agent.report("web1", commit(1))
     first = settled(agent, "web1")
-    monkeypatch.setattr("controller.agents.calls.SILENCE", 0.05)
+    monkeypatch.setattr("controller.agents.calls.LONG_AWAY", 0.05)
     time.sleep(0.06)
     agent.report("web1", commit(1))
     assert agent.plugins("web1")[1] > first
@@ -225,11 +319,13 @@ def test_while_the_database_is_away_the_last_list_is_told(fleet: Fleet, context:
             assert plugins == ["sys/ntp"]
             assert second > first, "a release that lands is noticed all the same"
             assert fleet.host("web1").last_heartbeat is None
+            until(lambda: AGENT_UNWRITTEN_SECONDS._value.get() > 0.05, "the metric tells of it")
             database.away = False
             until(
                 lambda: fleet.host("web1").last_heartbeat, "heartbeats are written when it is back"
             )
             assert fleet.agent("web1").head == commit(2)
+            until(lambda: AGENT_UNWRITTEN_SECONDS._value.get() == 0, "nothing waits any more")
             assert settled(agent, "web1") == second
             until(lambda: "stranger" in fleet.unknown(), "unknown hosts too")
     finally:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -227,6 +229,42 @@ def test_a_host_that_moved_is_heard_from_its_new_address(
         until(heard, "its heartbeats count")
     assert api.get("hosts/web1")["agent"]["claimed_by"] == ""
     api.send("POST", "hosts/web1/agent/move", 409)
+
+
+def test_a_move_that_one_controller_was_told_is_known_to_the_other(
+    fleet: Fleet, api: Api, hbs: Agents, agent: GoClient
+) -> None:
+    agent.report("web1", commit(1))
+    until(lambda: fleet.agent("web1").peer, "it is heard")
+    with another(fleet) as elsewhere:
+        with GoClient(hbs.port, "127.0.0.9") as moved:
+            moved.report("web1", commit(1))
+        until(lambda: fleet.agent("web1").claimed_by, "it is flagged")
+        api.send("POST", "hosts/web1/agent/move", 200)
+        time.sleep(0.1)  # the other one reads of it before the host asks there
+        with GoClient(elsewhere.port, "127.0.0.9") as moved:
+
+            def heard() -> bool:
+                moved.report("web1", "d" * 40)
+                return fleet.agent("web1").head == "d" * 40
+
+            until(heard, "its heartbeats count there too", 3)
+        assert fleet.agent("web1").claimed_by == ""
+
+
+@contextmanager
+def another(fleet: Fleet) -> Iterator[Agents]:
+    """The heartbeat server of another controller with the same database."""
+    settings = fleet.context.settings
+    folder = settings.data_dir / "another"
+    folder.mkdir()
+    agents = Agents(
+        settings.model_copy(update={"agents_listen": "127.0.0.1:0", "data_dir": folder})
+    )
+    agents.start()
+    agents.follow(fleet.context.database, fleet.context.vault)
+    yield agents
+    agents.stop()
 
 
 def test_a_claim_is_dismissed_and_flagged_again(claimed: Fleet, api: Api, hbs: Agents) -> None:

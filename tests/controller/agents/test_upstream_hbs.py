@@ -193,6 +193,53 @@ def test_an_upstream_that_hangs_is_left_in_bounded_time(agents: Agents, real: Hb
         until(lambda: answered(agent, "Agent.TrustableIps", {}), "it is used again")
 
 
+@pytest.mark.parametrize("params", ["[1e999]", "[" * 985 + "]" * 985, "[" * 930 + "]" * 930])
+def test_params_that_cannot_be_passed_on_cost_the_upstream_nothing(
+    agents: Agents, real: Hbs, params: str
+) -> None:
+    with GoClient(agents.port) as odd, GoClient(agents.port) as agent:
+        for method in ("Agent.X", "Agent.ReportStatus"):
+            odd.socket.sendall(f'{{"method":"{method}","params":{params},"id":1}}\n'.encode())
+        for _ in range(10):
+            assert agent.call("Agent.TrustableIps", {}) == "10.9.9.9,"
+            time.sleep(0.05)  # half a second: longer than a call may wait
+
+
+def test_a_call_that_is_never_answered_is_given_up_though_others_are_answered(
+    agents: Agents, real: Hbs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = real._answer
+    monkeypatch.setattr(
+        real, "_answer", lambda method, id: b"" if method == "Agent.Lost" else answer(method, id)
+    )
+    with GoClient(agents.port) as stuck, GoClient(agents.port) as agent:
+        stuck.socket.settimeout(2)
+        number = stuck.send("Agent.Lost", {})
+        for _ in range(25):
+            assert agent.call("Agent.TrustableIps", {}) == "10.9.9.9,"
+            time.sleep(0.02)
+        with pytest.raises(RpcError, match="upstream hbs does not answer"):
+            stuck.answer(number)
+
+
+def test_half_an_answer_is_not_passed_on(
+    agents: Agents, real: Hbs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(real, "_answer", lambda _, id: b'{"id":%d,"result":{"Metr' % id)
+    with GoClient(agents.port) as agent:
+        number = agent.send("Agent.BuiltinMetrics", {})
+        until(lambda: real.calls, "it is asked")
+        time.sleep(0.02)
+        real.cut()
+        with pytest.raises(RpcError, match="upstream hbs does not answer"):
+            agent.answer(number)
+
+
+def test_a_host_that_never_had_a_plugin_keeps_the_upstreams_list(agents: Agents) -> None:
+    with GoClient(agents.port) as agent:
+        assert agent.plugins("bare") == (["from/hbs"], 5)
+
+
 def test_an_upstream_that_comes_back_is_used_again(agents: Agents, real: Hbs) -> None:
     real.cut()
     with GoClient(agents.port) as agent:

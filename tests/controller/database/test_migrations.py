@@ -40,6 +40,21 @@ def test_what_raises_in_a_transaction_leaves_nothing(database_url: str) -> None:
     database.close()
 
 
+def test_a_reading_session_sees_one_state_whatever_is_written_meanwhile(database_url: str) -> None:
+    database = Database(database_url)
+    numbers = text("SELECT sum(number) FROM counters")
+    with database.read() as session:
+        before = session.scalar(numbers)
+        with database.write() as other:
+            other.execute(text("UPDATE counters SET number = number + 7"))
+        assert session.scalar(numbers) == before
+    with database.read() as session:
+        assert session.scalar(numbers) != before
+    with database.write() as session:
+        assert session.scalar(numbers) != before
+    database.close()
+
+
 def test_a_database_that_is_not_there_is_unavailable_and_says_why() -> None:
     database = Database("postgresql+psycopg://nobody@127.0.0.1:1/none")
     with pytest.raises(Unavailable, match="does not answer"), database.read() as session:

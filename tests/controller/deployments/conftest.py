@@ -22,7 +22,7 @@ from controller.web.deps import Context
 from tests.controller.deployments.project import make_project
 from tests.controller.server import Api
 
-_LEASE = 2.0
+_LEASE = 3.0
 # For behaviour that has nothing to do with the database: real runs take a while.
 sqlite_only = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 postgresql_only = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

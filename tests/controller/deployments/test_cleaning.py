@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -31,6 +32,9 @@ CLEANER = Cleaner(["new-secret", 123456, 7, "4711", "ab"], ["auth", "pin", "odd 
         (r'"{\"auth\": \"a\\\"b\", \"n\": 1}"', rf'"{{\"auth\": \"{HIDDEN}\", \"n\": 1}}"'),
         (r'"{\"auth\": 7, \"n\": 1}"', rf'"{{\"auth\": \"{HIDDEN}\", \"n\": 1}}"'),
         (json.dumps({"odd \"name'": "x"}), json.dumps({"odd \"name'": HIDDEN})),
+        (r'"{\\"auth": "x"', rf'"{{\\"auth": "{HIDDEN}"'),
+        (r'"auth\": \"x\"', r'"auth\": \"x\"'),
+        ('"pin": ' + "[" * 2_000 + "\nnext line", f'"pin": "{HIDDEN}"'),
         # Keys that tell what they are, of secrets that are no longer there.
         ('"db_password": "was"', f'"db_password": "{HIDDEN}"'),
         ('"apiToken": "was"', f'"apiToken": "{HIDDEN}"'),
@@ -49,10 +53,41 @@ def test_a_text_is_kept_without_secrets(said: str, kept: str) -> None:
         (True, True),
         ({"auth": 7, "seconds": 0.5, "n": 7}, {"auth": HIDDEN, "seconds": 0.5, "n": 7}),
         ({"msg": [{"pin": "x"}]}, {"msg": [{"pin": HIDDEN}]}),
+        ([[[1]]], [[[1]]]),
     ],
 )
 def test_plain_data_is_kept_without_secrets(said: Any, kept: Any) -> None:
     assert CLEANER.data(said) == kept
+
+
+def test_what_is_nested_too_deeply_is_hidden() -> None:
+    deep: Any = "ab"
+    for _ in range(5_000):
+        deep = {"n": [deep]}
+    kept = json.dumps(CLEANER.data({"msg": deep, "code": 1}))
+    assert HIDDEN in kept and '"code": 1' in kept
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '"' + "\\" * 200_000 + "x",
+        '"token' * 40_000,
+        '\\"token\\": \\"x\n' * 20_000,
+        '"token": {\n' * 20_000,
+    ],
+    ids=["backslashes", "openings", "escaped", "nested"],
+)
+def test_no_text_takes_long(said: str) -> None:
+    began = time.process_time()
+    CLEANER.text(said)
+    assert time.process_time() - began < 0.5
+
+
+def test_no_diff_takes_long() -> None:
+    began = time.process_time()
+    CLEANER.data({"before": 'new-secret "' + '\\"' * 20_000, "after": ""})
+    assert time.process_time() - began < 0.5
 
 
 def test_a_diff_hides_what_a_secret_was_before() -> None:

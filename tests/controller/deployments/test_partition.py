@@ -12,14 +12,19 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import func, make_url, select
+from sqlalchemy.exc import OperationalError
 
+from controller.database.engine import Database
+from controller.deployments.advisory import Shared, is_local, serves_nobody
 from controller.deployments.models import ControllerRow
+from controller.deployments.presence import CHECK, ENDING, SILENCE, Lost
 from controller.deployments.processes import mark
+from controller.errors import Unavailable
+from controller.settings import Settings
 from tests.controller.deployments.conftest import Fleet, eventually, postgresql_only, runs_alive
 from tests.controller.deployments.test_restarts import Start
 from tests.controller.deployments.test_restarts import start as start  # a fixture
 
-pytestmark = postgresql_only
 _LEASE = 4.0
 _MARGIN = 1.0  # seconds to see it and write it, on a machine that is busy
 
@@ -44,6 +49,13 @@ class Network:
 
     def fall_silent(self) -> None:
         self._open.clear()
+
+    def refuse(self) -> None:
+        """End what is open, at both ends, and take nothing new, as a proxy that ends."""
+        self._over = True
+        for thread in self._threads:
+            thread.join(5)
+        self._listening.close()
 
     def come_back(self) -> None:
         self._open.set()
@@ -92,11 +104,11 @@ def network(database_url: str) -> Iterator[Network]:
     made.close()
 
 
+@postgresql_only
 def test_a_controller_without_network_ends_its_runs_before_another_takes_over(
     start: Start, fleet: Fleet, network: Network, database_url: str, tmp_path: Path
 ) -> None:
-    direct = make_url(database_url)
-    url = f"{direct.drivername}://{direct.username}@127.0.0.1:{network.port}/{direct.database}"
+    url = _through(network, database_url)
     fleet.publish()
     fleet.host("a", seconds=60)
     one = start(lease=_LEASE, data_dir=tmp_path / "one", database_url=url)
@@ -119,6 +131,73 @@ def test_a_controller_without_network_ends_its_runs_before_another_takes_over(
     eventually(20, lambda: _entered(fleet) == 3)
     assert one.get(f"deployments/{deployment}")["reason"] == view["reason"]
     assert fleet.row("a").state == "failed"
+
+
+@postgresql_only
+def test_a_controller_whose_own_way_is_refused_is_lost_before_another_takes_over(
+    settings: Settings, fleet: Fleet, network: Network, database_url: str
+) -> None:
+    lease = 2.0
+    url = _through(network, database_url)
+    with contextlib.closing(Database(url)) as database:
+        one = Shared(settings.model_copy(update={"lease": lease, "database_url": url}), database)
+        two = Shared(settings.model_copy(update={"lease": lease}), fleet.database)
+        one.check()
+        network.refuse()  # the server lets go of its lock at once
+        lost = taken = 0.0
+        began = time.monotonic()
+        while not taken and time.monotonic() - began < 2 * lease:
+            try:
+                one.check()
+            except Lost:
+                lost = lost or time.monotonic()
+            except Unavailable:
+                assert not lost
+            two.check()
+            if one.id in two.dead():
+                taken = time.monotonic()
+            time.sleep(lease * CHECK)
+        # Its runs know by themselves: they end after SILENCE, and need ENDING for it.
+        assert 0 < lost < taken
+        assert one.sure + (SILENCE + ENDING) * lease < taken < began + lease
+        two.close()
+
+
+@postgresql_only
+def test_a_server_is_local_only_where_no_proxy_is_in_between(
+    fleet: Fleet, network: Network, database_url: str
+) -> None:
+    with fleet.database.engine.connect() as connection:
+        assert is_local(connection)
+    with (
+        contextlib.closing(Database(_through(network, database_url))) as database,
+        database.engine.connect() as connection,
+    ):
+        assert not is_local(connection)
+
+
+@pytest.mark.parametrize(
+    ("said", "by_the_network", "by_its_own_socket"),
+    [
+        ("connection to server at 10.0.0.1 failed: Connection refused", False, True),
+        ("connection on socket failed: No such file or directory", False, True),
+        ("FATAL:  the database system is starting up", True, True),
+        ("FATAL:  the database system is in recovery mode", True, True),
+        ("connection timeout expired", False, False),
+        ("server closed the connection unexpectedly", False, False),
+    ],
+)
+def test_only_what_the_server_itself_refuses_is_refused_to_all(
+    said: str, by_the_network: bool, by_its_own_socket: bool
+) -> None:
+    error = OperationalError("SELECT", {}, Exception(said))
+    assert serves_nobody(error, local=False) is by_the_network
+    assert serves_nobody(error, local=True) is by_its_own_socket
+
+
+def _through(network: Network, database_url: str) -> str:
+    direct = make_url(database_url)
+    return f"{direct.drivername}://{direct.username}@127.0.0.1:{network.port}/{direct.database}"
 
 
 def _entered(fleet: Fleet) -> int | None:

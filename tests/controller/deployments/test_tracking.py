@@ -1,0 +1,74 @@
+"""What one host says costs no other host its result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controller.deployments.cleaning import Cleaner
+from controller.deployments.journal import JournalReader
+from controller.deployments.models import HostStatus, Status
+from controller.deployments.recorder import WaveEnd
+from controller.deployments.results import HostOutcome
+from controller.deployments.tracking import LookAtJournal, Over, Tracker
+
+
+class _Choking(Cleaner):
+    """Chokes on one word, as on something that nobody has thought of."""
+
+    def data(self, value: Any, depth: int = 0) -> Any:
+        if isinstance(value, Mapping) and value.get("msg") == "poison":
+            raise ValueError("poison")
+        return super().data(value, depth)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    return tmp_path / "journal"
+
+
+def _tracker(journal: Path) -> Tracker:
+    return Tracker({"a": "plan", "b": "plan"}, _Choking([]), JournalReader(journal))
+
+
+def _told(journal: Path, *lines: tuple[str, str]) -> None:
+    """Hosts, and their results as JSON."""
+    said = [f'{{"host": "{host}", "result": {result}}}\n' for host, result in lines]
+    journal.write_text("".join(said))
+
+
+_GOOD = json.dumps({"msg": "ok", "changed": True})
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        (json.dumps({"msg": 'printed {"token": ' + "[" * 1_500}), HostStatus.OK),
+        (json.dumps({"msg": "poison", "failed": True}), HostStatus.FAILED),
+        ('{"failed": true, "msg": ' + "[" * 400 + "]" * 400 + "}", HostStatus.FAILED),
+    ],
+    ids=["unclosed", "unforeseen", "deep"],
+)
+def test_what_is_hard_to_read_costs_no_other_result(
+    journal: Path, said: str, status: HostStatus
+) -> None:
+    tracker = _tracker(journal)
+    _told(journal, ("a", said), ("b", _GOOD))
+    outcomes = [kept for kept in tracker.read(LookAtJournal()) if isinstance(kept, HostOutcome)]
+    assert [(o.host, o.status) for o in outcomes] == [("a", status), ("b", HostStatus.CHANGED)]
+
+
+@pytest.mark.parametrize("said", ["[" * 100_000, "7", "", '"text"'])
+def test_a_line_that_nobody_can_read_leaves_its_host_alone_undecided(
+    journal: Path, said: str
+) -> None:
+    tracker = _tracker(journal)
+    _told(journal, ("a", said), ("b", _GOOD))
+    kept = tracker.read(Over(None, 2))
+    decided = {entry.host: entry.status for entry in kept if isinstance(entry, HostOutcome)}
+    assert decided == {"a": HostStatus.FAILED, "b": HostStatus.CHANGED}
+    assert isinstance(kept[-1], WaveEnd) and kept[-1].status == Status.FAILED
