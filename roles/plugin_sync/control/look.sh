@@ -3,6 +3,9 @@
 # marker listen git_url pythons bash_ask ask nonce, home logs find (a script, run here, or "").
 LC_ALL=C GIT_OPTIONAL_LOCKS=0 GIT_CONFIG_NOSYSTEM=1 GIT_TERMINAL_PROMPT=0
 export LC_ALL GIT_OPTIONAL_LOCKS GIT_CONFIG_NOSYSTEM GIT_TERMINAL_PROMPT
+# An ordinary account's PATH, which sudo may leave as it is, has no runuser.
+PATH=$PATH:/usr/sbin:/sbin
+export PATH
 say() { printf '\n@%s %s\n' "$nonce" "$1"; }
 eval "$find"
 # A plugin folder that is no repository must not be taken for a part of one further up.

@@ -116,9 +116,10 @@ def test_a_timestamp_that_another_controller_gives_meanwhile_stays(
 
     def judge(*given: Any) -> Any:
         if not others:
-            others.append(threading.Thread(target=another))
-            others[0].start()
-            others[0].join(0.2)  # on SQLite, and behind a lock, it comes when this has been written
+            thread = threading.Thread(target=another)
+            thread.start()
+            others.append(thread)
+            thread.join(0.2)  # on SQLite, and behind a lock, it comes when this has been written
         return real(*given)
 
     monkeypatch.setattr(recorder, "judge", judge)
