@@ -135,7 +135,7 @@ def test_it_may_be_in_other_characters(charset: str, encoding: str) -> None:
         ("SELECT 1;", "no table `grp`"),
         ("INSERT INTO host VALUES (1,'a','','','',0,0,'');", "no table `grp`"),
         (bytes(range(256)) * 100, "is no text"),
-        (gzip.compress(b"x"), "gunzip"),
+        (gzip.compress(b"x", mtime=0), "gunzip"),
         ("/*!40101 SET NAMES koi8r */;", "koi8r"),
         (HEAD + GRP[:-60], "cut off"),
         (HEAD + GRP + REST[:180], "cut off"),
