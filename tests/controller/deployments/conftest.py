@@ -22,7 +22,6 @@ from controller.web.deps import Context
 from tests.controller.deployments.project import make_project
 from tests.controller.server import Api
 
-_LEASE = 3.0
 # For behaviour that has nothing to do with the database: real runs take a while.
 sqlite_only = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 postgresql_only = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -34,15 +33,25 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def lease() -> float:
+    """Long enough that a busy machine does not lose it; tests of its loss have a shorter one."""
+    return 15.0
+
+
+@pytest.fixture
 def settings(
-    tmp_path: Path, database_url: str, project: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    database_url: str,
+    project: Path,
+    lease: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Settings:
     monkeypatch.setenv("PLUGFLEET_CONFIG", os.devnull)
     return Settings(
         data_dir=tmp_path / "data",
         database_url=database_url,
         project_dir=project,
-        lease=_LEASE,
+        lease=lease,
         concurrent_runs=4,
     )
 

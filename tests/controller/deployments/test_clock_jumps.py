@@ -22,6 +22,11 @@ pytestmark = postgresql_only
 
 
 @pytest.fixture
+def lease() -> float:
+    return 3.0
+
+
+@pytest.fixture
 def set_clock(monkeypatch: pytest.MonkeyPatch) -> SetClock:
     """Sets this process's clock some hours off the true time."""
     off = [0.0]

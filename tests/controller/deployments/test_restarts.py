@@ -35,6 +35,11 @@ Start = Callable[..., ControllerProcess]
 
 
 @pytest.fixture
+def lease() -> float:
+    return 3.0
+
+
+@pytest.fixture
 def start(context: Context, tmp_path: Path) -> Iterator[Start]:
     """Starts controllers on the test's database; all are stopped in the end."""
     with context.database.write() as session:
