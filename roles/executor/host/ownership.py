@@ -33,15 +33,18 @@ def hand_over(plan: dict[str, Any], old: os.stat_result) -> None:
     _stop(plan)
     new = command.account(plan["user"] or "root")
     agent = plan["agent"]
-    own = (os.path.dirname(agent["dir"]), agent["logs"], plan["executor"]["state"], plan["mirror"])
-    for path in {path for top in own for path in _all_below(top)}:
-        if os.lstat(path).st_uid == old.st_uid:
-            os.chown(path, new.pw_uid, new.pw_gid, follow_symlinks=False)
+    state = plan["executor"]["state"]
+    own = (os.path.dirname(agent["dir"]), agent["logs"], state, plan["mirror"])
+    # The state folder last: its owner is what tells the next visit that this one was killed.
+    below = {path for top in own for path in _all_below(top)} - {state}
     # Its configuration stays root's, and readable to the account's group.
     for folder in {plan["root"], os.path.dirname(agent["cfg"])}:
         for entry in os.scandir(folder):
             if entry.is_file(follow_symlinks=False) and entry.stat().st_gid == old.st_gid:
                 os.chown(entry.path, -1, new.pw_gid)
+    for path in (*below, state):
+        if os.lstat(path).st_uid == old.st_uid:
+            os.chown(path, new.pw_uid, new.pw_gid, follow_symlinks=False)
 
 
 def _all_below(top: str) -> list[str]:
