@@ -113,12 +113,14 @@ class Crowd:
         """Let each agent beat once in `every` seconds, spread evenly."""
         count = len(self.agents)
         began, sent = time.perf_counter(), 0
-        while (passed := time.perf_counter() - began) < seconds:
+        passed = 0.0
+        while passed < seconds:
+            await asyncio.sleep(0.005)
+            passed = min(seconds, time.perf_counter() - began)
             due = int(passed / every * count)
             for number in range(sent, due):
                 self.agents[number % count].beat()
             sent = due
-            await asyncio.sleep(0.005)
         await asyncio.sleep(2)
 
     def take(self) -> dict[str, Any]:
