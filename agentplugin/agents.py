@@ -21,6 +21,16 @@ FALCON = (V021, V03, MASTER)
 
 KNOWN = (*FALCON, EXECUTOR)
 
+REPORTS = {
+    "unheard": "",
+    "unknown": "?",
+    "v0.2.1": "5.1.1",
+    "v0.2.1 or v0.3": "5.1.2",
+    "master": "0.3.x",
+    "executor": "pf-",
+}
+"""All that `reported_as` tells apart, each with a version that an agent of the kind reports."""
+
 _OLDEST_REPORT = (5, 1, 2)
 _REPORTED = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})\.([0-9]{1,4})")
 
@@ -50,6 +60,15 @@ _HARMS: dict[str, dict[str, str]] = {
     "prints-null": _each("dies of it as soon as its cfg.json has default_tags"),
 }
 SCRIPT_IGNORED = "ignores it, and its arguments, in silence"
+# Those of them that a version dies of, with every other plugin of its host.
+_DEADLY = {
+    "step-not-positive": FALCON,
+    "step-overflow": FALCON,
+    "leftover-file": (V021,),
+    "documentation-as-plugin": (V021,),
+    "not-executable": (V021,),
+    "prints-null": FALCON,
+}
 
 
 def depends_on_agent(code: str) -> bool:
@@ -94,6 +113,18 @@ def harm(code: str, versions: tuple[str, ...]) -> str:
     if not versions:
         return reasons.get(MASTER, "")
     return next((reasons[version] for version in versions if version in reasons), "")
+
+
+def kills(code: str, versions: Iterable[str]) -> bool:
+    """Whether an agent that may be one of the versions may die of a finding of that code."""
+    return any(version in _DEADLY.get(code, ()) for version in versions)
+
+
+def reported_as(text: str) -> str:
+    """What is known of an agent by the version that it reports: one of the keys of `REPORTS`."""
+    if not text:
+        return "unheard"
+    return " or ".join(reported_versions(text)) or "unknown"
 
 
 def ignores_scripts(versions: tuple[str, ...]) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import re
 
-from agentplugin.parameters import ConfigError, Misfit, as_text
+from agentplugin.parameters import ConfigError
+from agentplugin.paramtypes import Misfit, as_text
 from agentplugin.problems import error, shown
 
 TYPE_CHECKING = False

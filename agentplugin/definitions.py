@@ -11,10 +11,11 @@ if TYPE_CHECKING:
 
 FILE_NAME = "metrics.json"
 
+UNITS = ("percent", "number", "bytecount", "duration")
+AGGREGATES = ("avg", "min", "max", "sum")
+
 _UNITS = {"percentage": "percent", "bytes": "bytecount", "int": "number", "integer": "number"}
 _AGGREGATES = {"ave": "avg", "average": "avg", "mean": "avg", "total": "sum"}
-_KNOWN_UNITS = ("percent", "number", "bytecount", "duration")
-_KNOWN_AGGREGATES = ("avg", "min", "max", "sum")
 
 
 class Definition:
@@ -38,12 +39,8 @@ class Definition:
         self.description = _text(fields, "description")
         self.display_name = _text(fields, "displayName")
         self.short_name = _text(fields, "displayNameShort")
-        unit = _text(fields, "unit").lower()
-        unit = _UNITS.get(unit, unit)
-        self.unit = unit if unit in _KNOWN_UNITS else "number"
-        aggregate = _text(fields, "defaultAggregate").lower()
-        aggregate = _AGGREGATES.get(aggregate, aggregate)
-        self.aggregate = aggregate if aggregate in _KNOWN_AGGREGATES else "avg"
+        self.unit = meant_unit(_text(fields, "unit")) or "number"
+        self.aggregate = meant_aggregate(_text(fields, "defaultAggregate")) or "avg"
         resolution = fields.get("defaultResolutionMS")
         whole = isinstance(resolution, int) and not isinstance(resolution, bool)
         self.resolution_ms = resolution if whole and isinstance(resolution, int) else 0
@@ -71,19 +68,39 @@ def read(content: bytes) -> dict[str, Definition]:
         found = json.loads(content.decode("utf-8-sig"))
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    if isinstance(found, dict) and isinstance(found.get("result"), list):
-        found = found["result"]
-    if isinstance(found, dict):
-        pairs = [(name, fields) for name, fields in found.items() if isinstance(fields, dict)]
-    elif isinstance(found, list):
-        entries = [entry for entry in found if isinstance(entry, dict)]
-        pairs = [(_text(entry, "name"), entry) for entry in entries]
-    else:
-        pairs = []
-    definitions = [Definition(name.upper(), fields) for name, fields in pairs if name]
+    pairs, _ = entries(found)
+    definitions = [Definition(name, fields) for name, fields in pairs]
     return {definition.name: definition for definition in definitions}
 
 
-def _text(fields: dict[str, Any], key: str) -> str:
-    value = fields.get(key)
+def entries(found: Any) -> tuple[list[tuple[str, dict[str, Any]]], int]:
+    """Each definition's name, in upper case, and fields; and how many entries are no definition."""
+    if isinstance(found, dict) and isinstance(found.get("result"), list):
+        found = found["result"]
+    if isinstance(found, dict):
+        named = list(found.items())
+    elif isinstance(found, list):
+        named = [(_text(entry, "name"), entry) for entry in found]
+    else:
+        return [], 1
+    good = [(name.upper(), fields) for name, fields in named if name and isinstance(fields, dict)]
+    return good, len(named) - len(good)
+
+
+def meant_unit(written: str) -> str:
+    """The unit of UNITS that a definition means, "" for an unknown word."""
+    lowered = written.strip().lower()
+    unit = _UNITS.get(lowered, lowered)
+    return unit if unit in UNITS else ""
+
+
+def meant_aggregate(written: str) -> str:
+    """The aggregate of AGGREGATES that a definition means, "" for an unknown word."""
+    lowered = written.strip().lower()
+    aggregate = _AGGREGATES.get(lowered, lowered)
+    return aggregate if aggregate in AGGREGATES else ""
+
+
+def _text(fields: Any, key: str) -> str:
+    value = fields.get(key) if isinstance(fields, dict) else None
     return value.strip() if isinstance(value, str) else ""

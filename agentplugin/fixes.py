@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 
 from agentplugin.content import is_program
 from agentplugin.shebangs import read_shebang
@@ -97,13 +98,13 @@ def apply(root: str, path: str, names: Iterable[str]) -> None:
     if after == before:
         os.chmod(full, mode)
         return
-    partial = f"{full}.plugfleet-fix"
+    # A name that nobody has, and that no agent takes for a plugin's.
+    descriptor, partial = tempfile.mkstemp(".plugfleet-fix", ".", os.path.dirname(full))
     try:
-        with open(partial, "xb") as file:
+        with open(descriptor, "wb") as file:
             file.write(after)
             os.fchmod(file.fileno(), mode)
         os.replace(partial, full)
     except OSError:
-        if os.path.lexists(partial):
-            os.unlink(partial)
+        os.unlink(partial)
         raise

@@ -27,7 +27,10 @@ _EARLIEST = 1_000_000_000
 
 
 def parse(text: str, now: float) -> list[Value]:
-    """One line's values, each `measurement.field`; texts give none, true is 1. Raises Unreadable."""
+    """One line's values, each `measurement.field`; texts give none, true is 1. Raises Unreadable.
+
+    All of them have the same object as tags.
+    """
     text = text.strip("\r\n ")
     if not text or text.startswith("#"):
         return []
@@ -47,7 +50,7 @@ def parse(text: str, now: float) -> list[Value]:
         if time < _EARLIEST:
             raise Unreadable(f"the time {shown(match.group(1))} is not in nanoseconds since 1970")
     name = _plain(head.group(1))
-    return [Value(f"{name}.{key}", value, dict(tags), time) for key, value in fields]
+    return [Value(f"{name}.{key}", value, tags, time) for key, value in fields]
 
 
 def _fields(text: str, place: int) -> tuple[list[tuple[str, float]], int]:
@@ -67,13 +70,12 @@ def _fields(text: str, place: int) -> tuple[list[tuple[str, float]], int]:
 
 
 def _number(key: str, written: str) -> float:
-    integer = _INTEGER.fullmatch(written)
-    if integer is not None:
-        return float(integer.group(1))
     boolean = _BOOLEANS.get(written.lower())
     if boolean is not None:
         return boolean
-    value = float(written) if _FLOAT.fullmatch(written) else math.nan
+    integer = _INTEGER.fullmatch(written)
+    number = integer.group(1) if integer is not None else written
+    value = float(number) if integer is not None or _FLOAT.fullmatch(written) else math.nan
     if not math.isfinite(value):
         raise Unreadable(f"the field {shown(key)} is {shown(written)}, which is no number")
     return value

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from agentplugin.manifestfolder import SchemaCheck
+
 LONG_STEP = 86400
 """Seconds; a longer step is more often a date in a file's name than meant."""
 
@@ -46,13 +48,16 @@ class Report:
         }
 
 
-def lint_tree(root: str) -> Report:
+def lint_tree(root: str, schema: SchemaCheck | None = None) -> Report:
     """Lints the tree below `root`; a `.git` at its top is not a part of it.
+
+    schema  holds a manifest against its JSON Schema (see agentplugin.manifestfolder): a validator is
+            no part of the standard library, so callers that have one bring it
 
     Nothing is executed. Raises OSError where `root` is no directory that can be read.
     """
     directories, problems = scan(root)
-    linter = _Linter()
+    linter = _Linter(schema)
     for directory in directories:
         linter.directory(directory)
     problems += linter.problems
@@ -77,7 +82,8 @@ def lint_tree(root: str) -> Report:
 class _Linter:
     """Goes through the directories, parents first, and remembers which of them hold what."""
 
-    def __init__(self) -> None:
+    def __init__(self, schema: SchemaCheck | None) -> None:
+        self._schema = schema
         self.plugins: list[dict[str, Any]] = []
         self.problems: list[Problem] = []
         self.fixes: dict[tuple[str, str], fixes.Fix] = {}
@@ -228,7 +234,7 @@ class _Linter:
                 )
 
     def _manifest(self, directory: Directory) -> None:
-        manifest, problems = folder_problems(directory)
+        manifest, problems = folder_problems(directory, self._schema)
         self.problems += problems
         if manifest is None:
             return

@@ -13,6 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+MAX_BYTES = 4 << 20
+"""What a plugin.json may have, as reading one costs memory; public ones have some KiB."""
+
 __all__ = ["ConfigError", "Manifest", "ManifestError", "Param", "ParamArray", "parse"]
 
 
@@ -59,10 +62,12 @@ class Manifest:
         self.description = fields.text("description")
         self.version = fields.text("version")
         self.icon = fields.text("icon")
-        self.command = fields.text("command", essential=True)
+        self.command = fields.text("command")
         self.command_lua = fields.text("command_lua")
-        self.post_extract = fields.text("postExtract") or fields.text("postInstall")
-        self.metrics = fields.texts("metrics", essential=True)
+        older = fields.text("postInstall")
+        self.post_extract = fields.text("postExtract") or older
+        # One public manifest lists [""], as it prints metrics of any name.
+        self.metrics = [name for name in fields.texts("metrics") if name.strip()]
         self.ignore = [prefix for prefix in fields.text_or_texts("ignore") if prefix]
         self.tags = fields.comma_list("tags")
         self.unsupported_platforms = fields.platforms()
@@ -79,6 +84,11 @@ class Manifest:
         if self.command and not _is_meter(self.command):
             return self.command
         return self.command_lua or self.command
+
+    @property
+    def command_field(self) -> str:
+        """The name of the field that holds it."""
+        return "command" if self.effective_command == self.command else "command_lua"
 
     @property
     def needs_meter(self) -> bool:

@@ -3,12 +3,46 @@ comma list, `int` for integer), what is of a wrong type is said and counts as ab
 
 from __future__ import annotations
 
-from agentplugin.parameters import Misfit, Param, known_type
-from agentplugin.problems import ERROR, WARNING, Problem, error, shown, warning
+from agentplugin.manifestparams import ParamReader
+from agentplugin.paramtypes import as_written
+from agentplugin.problems import ERROR, WARNING, Problem, error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from agentplugin.parameters import Param
+
+TEXT = "text"
+TEXTS = "a list of texts"
+TEXT_OR_TEXTS = "a text or a list of texts"
+PLATFORMS = 'a list of {"osFamily": "..."}'
+OBJECT = "an object"
+LIST = "a list"
+
+TYPES = {
+    "name": TEXT,
+    "description": TEXT,
+    "version": TEXT,
+    "icon": TEXT,
+    "command": TEXT,
+    "command_lua": TEXT,
+    "postExtract": TEXT,
+    "postInstall": TEXT,
+    "metrics": TEXTS,
+    "ignore": TEXT_OR_TEXTS,
+    "tags": TEXT_OR_TEXTS,
+    "unsupportedPlatforms": PLATFORMS,
+    "paramArray": OBJECT,
+    "paramSchema": LIST,
+}
+"""The type of each field that is read here; null is the same as an absent field."""
+
+MAX_PARAMS = 1000
+"""Parameters of one manifest; public ones have at most some dozen."""
+
+ESSENTIAL = ("command", "metrics", "paramArray", "paramSchema")
+"""Fields without which something else would run than was meant: a wrong type is an error."""
 
 
 class ParamArray:
@@ -34,22 +68,22 @@ class Fields:
         self.raw = raw
         self.problems: list[Problem] = []
 
-    def text(self, name: str, essential: bool = False) -> str:
+    def text(self, name: str) -> str:
         """A text field, "" where it is absent."""
         value = self.raw.get(name)
         if value is None or isinstance(value, str):
             return value or ""
-        self._wrong(name, "text", value, essential)
+        self._wrong(name, TYPES[name], value)
         return ""
 
-    def texts(self, name: str, essential: bool = False) -> list[str]:
+    def texts(self, name: str) -> list[str]:
         """A list of texts, [] where it is absent."""
         value = self.raw.get(name)
         if value is None:
             return []
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return list(value)
-        self._wrong(name, "a list of texts", value, essential)
+        self._wrong(name, TYPES[name], value)
         return []
 
     def text_or_texts(self, name: str) -> list[str]:
@@ -74,7 +108,7 @@ class Fields:
             for item in (value if isinstance(value, list) else [None])
         ]
         if not all(isinstance(name, str) for name in names):
-            self._wrong("unsupportedPlatforms", 'a list of {"osFamily": "..."}', value, False)
+            self._wrong("unsupportedPlatforms", PLATFORMS, value)
         return [name for name in names if isinstance(name, str)]
 
     def param_array(self) -> ParamArray | None:
@@ -83,14 +117,14 @@ class Fields:
         if value is None:
             return None
         if not isinstance(value, dict):
-            self._wrong("paramArray", "an object", value, True)
+            self._wrong("paramArray", OBJECT, value)
             return None
-        titles = value.get("itemTitle", [])
-        titles = [titles] if isinstance(titles, str) else titles
+        titles = value.get("itemTitle")
+        titles = [] if titles is None else [titles] if isinstance(titles, str) else titles
         known = isinstance(titles, list) and all(isinstance(title, str) for title in titles)
         if not known:
-            self._wrong("paramArray.itemTitle", "a list of texts", titles, False)
-        schema_title = value.get("schemaTitle", "")
+            self._wrong("paramArray.itemTitle", TEXTS, titles, "/paramArray/itemTitle")
+        schema_title = value.get("schemaTitle")
         return ParamArray(
             list(titles) if known else [], schema_title if isinstance(schema_title, str) else ""
         )
@@ -101,99 +135,40 @@ class Fields:
         if value is None:
             return []
         if not isinstance(value, list):
-            self._wrong("paramSchema", "a list", value, True)
+            self._wrong("paramSchema", LIST, value)
             return []
         params: list[Param] = []
-        for number, entry in enumerate(value):
-            where = f"paramSchema[{number}]"
-            if not isinstance(entry, dict):
-                self._wrong(where, "an object", entry, True)
-                continue
-            param = self._param(where, entry)
-            if param is not None:
-                self._check_repeated(where, param, params)
-                params.append(param)
-        return params
-
-    def _param(self, where: str, entry: dict[str, Any]) -> Param | None:
-        title = entry.get("title")
-        key = entry.get("name", title)
-        if not isinstance(key, str) or not key:
+        reader = ParamReader(self.path, self.problems)
+        if len(value) > MAX_PARAMS:
             self.problems.append(
                 error(
                     self.path,
-                    "manifest-param-nameless",
-                    f"{where} has neither a name nor a title, so no value can reach the plugin",
-                    "give it a name",
+                    "manifest-param-count",
+                    f"paramSchema has {len(value)} parameters: the first {MAX_PARAMS} are read",
+                    "let the plugin read what it needs from a file of its own",
+                    pointer="/paramSchema",
                 )
             )
-            return None
-        type_, choices = self._type(where, entry.get("type"))
-        param = Param(key, title if isinstance(title, str) else key, type_)
-        param.choices = choices
-        param.default = entry.get("default")
-        # Two public manifests write "true" in quotes.
-        param.required = str(entry.get("required", False)).lower() == "true"
-        description = entry.get("description")
-        param.description = description if isinstance(description, str) else ""
-        self._check_default(where, param)
-        return param
+        for number, entry in enumerate(value[:MAX_PARAMS]):
+            if not isinstance(entry, dict):
+                self._wrong(f"paramSchema[{number}]", OBJECT, entry, f"/paramSchema/{number}")
+                continue
+            param = reader.read(number, entry)
+            if param is not None:
+                params.append(param)
+        return params
 
-    def _type(self, where: str, written: Any) -> tuple[str, list[Any]]:
-        """The type and, for an enum, its values (the second of each [label, value])."""
-        if isinstance(written, str):
-            type_ = known_type(written)
-            if type_ is not None and type_ != "enum":
-                return type_, []
-        elif isinstance(written, dict) and isinstance(written.get("enum"), list):
-            pairs = written["enum"]
-            if all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
-                return "enum", [pair[1] for pair in pairs]
-        self.problems.append(
-            warning(
-                self.path,
-                "manifest-param-type",
-                f"{where}.type {shown(str(written))} is not known: its values are taken as text",
-                'use string, password, integer, number, boolean, array or {"enum": [...]}',
-            )
-        )
-        return "string", []
-
-    def _check_default(self, where: str, param: Param) -> None:
-        if param.default is None or param.default == "":
-            return
-        try:
-            param.read(param.default)
-        except Misfit as err:
-            self.problems.append(
-                warning(
-                    self.path,
-                    "manifest-default-type",
-                    f"{where}.default {shown(str(param.default))} does not fit type {param.type}: "
-                    f"{err}",
-                    f"write a default of type {param.type}",
-                )
-            )
-
-    def _check_repeated(self, where: str, param: Param, params: list[Param]) -> None:
-        if any(other.key == param.key for other in params):
-            self.problems.append(
-                warning(
-                    self.path,
-                    "manifest-param-twice",
-                    f"{where} is a second parameter {shown(param.key)}: only the first counts",
-                    "give each parameter a name of its own",
-                )
-            )
-
-    def _wrong(self, name: str, wanted: str, value: Any, essential: bool) -> None:
+    def _wrong(self, where: str, wanted: str, value: Any, pointer: str = "") -> None:
+        field = where.partition(".")[0].partition("[")[0]
+        severe = field in ESSENTIAL and "." not in where
         self.problems.append(
             Problem(
                 self.path,
                 None,
-                ERROR if essential else WARNING,
+                ERROR if severe else WARNING,
                 "manifest-field-type",
-                f"{name} is {shown(str(value))}, not {wanted}: it counts as absent",
+                f"{where} is {as_written(value)}, not {wanted}: it counts as absent",
                 f"write {wanted}",
+                pointer or f"/{field}",
             )
         )

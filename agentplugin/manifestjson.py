@@ -4,6 +4,7 @@ public manifests are broken (a trailing comma, a missing one, an open string); n
 from __future__ import annotations
 
 import json
+import re
 
 from agentplugin.problems import Problem, error
 
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-_MAX_EXCERPT = 72
+_MAX_EXCERPT = 44  # fits the column that `plugfleet lint` has for it in 80 characters
+_MAX_REPEATED = 100
 
 
 class ManifestError(ValueError):
@@ -44,6 +46,16 @@ class ManifestError(ValueError):
 
 def load(text: str | bytes, path: str) -> tuple[dict[str, Any], list[str]]:
     """The JSON object and the keys that stand twice in one object. Raises ManifestError."""
+    raw, repeated = read(text, path)
+    if not isinstance(raw, dict):
+        raise ManifestError(
+            path, 1, 1, f"the manifest is {_kind(raw)}, not an object", "write {...} around it all"
+        )
+    return raw, repeated
+
+
+def read(text: str | bytes, path: str) -> tuple[Any, list[str]]:
+    """Any JSON value and the keys that stand twice in one object. Raises ManifestError."""
     if isinstance(text, bytes):
         text = _decoded(text, path)
     if text.startswith("\ufeff"):
@@ -56,7 +68,7 @@ def load(text: str | bytes, path: str) -> tuple[dict[str, Any], list[str]]:
     except json.JSONDecodeError as err:
         raise _syntax_error(text, path, err) from None
     except _Constant as err:
-        line, column = _place(text, text.find(str(err)))
+        line, column = _place(text, _outside_strings(text, str(err)))
         raise ManifestError(
             path, line, column, f"{err} is no JSON value", "write a number, or null"
         ) from None
@@ -64,15 +76,19 @@ def load(text: str | bytes, path: str) -> tuple[dict[str, Any], list[str]]:
         raise ManifestError(
             path, 1, 1, "the JSON nests too deep, or holds a number too long", "write it flat"
         ) from None
-    if not isinstance(raw, dict):
-        raise ManifestError(
-            path, 1, 1, f"the manifest is {_kind(raw)}, not an object", "write {...} around it all"
-        )
-    return raw, repeated
+    return raw, repeated[:_MAX_REPEATED]
 
 
 class _Constant(Exception):
     """NaN or Infinity stands in the text."""
+
+
+def _outside_strings(text: str, word: str) -> int:
+    """Where a word stands that is no part of a string."""
+    for match in re.finditer(r'"(?:[^"\\]|\\.)*"|' + re.escape(word), text):
+        if match.group() == word:
+            return match.start()
+    return 0
 
 
 def _refuse(text: str) -> None:
@@ -85,8 +101,8 @@ def _counting(repeated: list[str]) -> Callable[[list[tuple[str, Any]]], dict[str
     def build(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
         if len(result) < len(pairs):
-            keys = [key for key, _ in pairs]
-            repeated.extend(sorted(key for key in result if keys.count(key) > 1))
+            left = dict.fromkeys(result)
+            repeated.extend(sorted({key for key, _ in pairs if left.pop(key, key) is not None}))
         return result
 
     return build

@@ -24,6 +24,10 @@ _REMEMBERED = 4096
 _EARLIEST = 1_000_000_000
 _FIRST_MILLISECOND = 100_000_000_000
 _LAST_MILLISECOND = 100_000_000_000_000
+# Bytes of metric and source that can still be sent: transfer takes 510 of name and tags. What is longer
+# must not be remembered either, 4,096 times 8 KiB.
+_LONGEST_NAME = 510
+_PLAIN_LINE = 400
 _PARSE_FLOAT = re.compile(r"[+-]?(?:Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)")
 _TOKEN = re.compile(r""" *(?:"([^"]*)"?|'([^']*)'?|([^ ]+))""")
 _BAR = re.compile(r"(?<!\\)\|")
@@ -122,7 +126,7 @@ class LineParser:
         except (UnicodeDecodeError, KeyError, IndexError, ValueError):
             return None
         # What float() reads beyond the rules is left to them, and so is what they refuse.
-        if value - value != 0.0 or "_" in number or not number.isascii() or len(line) > MAX_LINE:
+        if value - value != 0.0 or "_" in number or not number.isascii() or len(line) > _PLAIN_LINE:
             return None
         if len(words) > 2 and (len(words) > 4 or not source or source[0] in "\"'"):
             return None
@@ -167,8 +171,14 @@ class LineParser:
         if not math.isfinite(value):
             return Rejected(f"{shown(metric)}: {shown(parts[1])} is not a finite number")
         if self._declared and metric not in self._declared:
-            return Rejected(f"{shown(metric)} is not among the manifest's metrics", metric)
+            return Rejected(
+                f"{shown(metric)} is not among the manifest's metrics", metric[:_LONGEST_NAME]
+            )
         source, timestamp = _source_and_time(parts[2:], now)
+        if len(metric) + len(source) > _LONGEST_NAME:
+            return Rejected(
+                f"{shown(metric)}: metric and source are longer than {_LONGEST_NAME} characters"
+            )
         if self._last.get((source, metric)) == timestamp:
             return Rejected(f"{shown(metric)}: a second value for the same source and second")
         if len(self._last) >= _REMEMBERED:

@@ -18,6 +18,11 @@ _PERFDATA = re.compile(
 )
 
 
+_WORD = re.compile(r"\s*(\S+)")
+_MOST_TROUBLES = 100
+"""A table with bars between its columns is not one fault for each of its words."""
+
+
 class Check:
     """One run: `text` for people, `values` of the performance data, `troubles` with it."""
 
@@ -48,12 +53,14 @@ def read(name: str, stdout: str, code: int, timestamp: int) -> Check:
 
 def _read_perfdata(check: Check, name: str, perfdata: str, timestamp: int) -> None:
     place = 0
-    while perfdata[place:].strip():
+    while True:
         match = _PERFDATA.match(perfdata, place)
         if match is None:
-            word = perfdata[place:].split()[0]
-            check.troubles.append(f"the performance data {shown(word)} is not label=value")
-            place = perfdata.index(word, place) + len(word)
+            word = _WORD.match(perfdata, place)
+            if word is None:
+                return
+            _trouble(check, f"the performance data {shown(word.group(1))} is not label=value")
+            place = word.end()
             continue
         place = match.end()
         quoted, plain, number, unit, _limits = match.groups()
@@ -65,10 +72,15 @@ def _read_perfdata(check: Check, name: str, perfdata: str, timestamp: int) -> No
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            check.troubles.append(f"the performance data of {shown(label)} is no number")
+            _trouble(check, f"the performance data of {shown(label)} is no number")
             continue
         tags = {"perfdata": label}
         if unit and unit != "c":
             tags["unit"] = unit
         kind = "COUNTER" if unit == "c" else "GAUGE"
         check.values.append(Value(f"{name}.value", value, tags, timestamp, kind))
+
+
+def _trouble(check: Check, text: str) -> None:
+    if len(check.troubles) < _MOST_TROUBLES:
+        check.troubles.append(text)

@@ -7,22 +7,18 @@ import json
 import math
 import re
 
-from agentplugin.problems import Problem, error, shown, warning
+from agentplugin.paramtypes import INTEGER, READERS, Misfit, as_javascript, as_written, brief
+from agentplugin.problems import Problem, error, warning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
-TYPES = ("string", "password", "integer", "number", "boolean", "array", "enum")
 POLL_INTERVAL = "pollInterval"
 MIN_POLL_INTERVAL = 1000
 """Milliseconds; also what counts where none, or nothing readable, is given."""
 
-_ALIASES = {"int": "integer", "bool": "boolean"}
-_WORDS = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
-_INTEGER = re.compile(r"\s*[+-]?[0-9]{1,18}\s*")
-_NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*")
+_MAX_CHOICES_SHOWN = 20
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -34,49 +30,99 @@ class ConfigError(ValueError):
         self.problem = problem
 
 
-class Misfit(ValueError):
-    """A value that cannot be read as a parameter's type; the text says what it is instead."""
-
-
 class Param:
-    """One entry of `paramSchema`.
+    """One entry of `paramSchema`, or what the elements of an array are (then without a key).
 
     key       what the plugin reads: `name`, or the title verbatim where there is none
     type      one of TYPES ("string" for an unknown one, which the manifest's validation names)
-    choices   an enum's values, else []
+    choices   an enum's values, else [];  labels  what people read in place of each
+    element   what an array's elements are, where its `items` say it
     default   as written, None without;  required  as written, the text "true" counts
     """
 
-    __slots__ = ("choices", "default", "description", "key", "required", "title", "type")
+    __slots__ = (
+        "choices",
+        "default",
+        "description",
+        "element",
+        "key",
+        "labels",
+        "required",
+        "title",
+        "type",
+    )
 
     def __init__(self, key: str, title: str, type_: str) -> None:
         self.key = key
         self.title = title
         self.type = type_
         self.choices: list[Any] = []
+        self.labels: list[str] = []
+        self.element: Param | None = None
         self.default: Any = None
         self.required = False
         self.description = ""
 
+    @property
+    def is_secret(self) -> bool:
+        """Whether its values are shown to nobody, in no message either."""
+        return self.type == "password" or (self.element is not None and self.element.is_secret)
+
+    @property
+    def type_words(self) -> str:
+        """The type for people: "array of integer"."""
+        return self.type if self.element is None else f"{self.type} of {self.element.type}"
+
+    @property
+    def must_be_given(self) -> bool:
+        """Whether a configuration has to hold a value: no default stands in for it."""
+        return self.required and self.default in (None, "")
+
     def read(self, value: Any) -> Any:
         """`value` as the parameter's type, leniently ("7" is an integer). Raises Misfit."""
-        return self._choice(value) if self.type == "enum" else _READERS[self.type](value)
+        if self.type == "enum":
+            return self._choice(value)
+        if self.type == "array" and self.element is not None:
+            return self._elements(self.element, READERS["array"](value))
+        return READERS[self.type](value)
+
+    def unfit(self, value: Any) -> str:
+        """What to say about a value after its name, a secret's value left out; "" where it fits.
+
+        >>> Param("port", "Port", "integer").unfit("x")
+        " cannot be 'x': not an integer"
+        """
+        try:
+            self.read(value)
+        except Misfit as err:
+            place = "" if err.element is None else f": its element [{err.element}]"
+            if self.is_secret:
+                return f"{place} cannot be what was given: {err}"
+            wrong = value if err.element is None else err.value
+            return f"{place} cannot be {as_written(wrong)}: {err}"
+        return ""
+
+    @staticmethod
+    def _elements(element: Param, values: list[Any]) -> list[Any]:
+        found = []
+        for number, value in enumerate(values):
+            try:
+                found.append(element.read(value))
+            except Misfit as err:
+                raise Misfit(str(err), number, value) from None
+        return found
 
     def _choice(self, value: Any) -> Any:
+        written = brief(value)
         for choice in self.choices:
-            if choice == value or str(choice) == str(value):
+            if choice == value or brief(choice) == written:
                 return choice
-        raise Misfit(f"not one of {', '.join(str(choice) for choice in self.choices)}")
+        known = [brief(choice) for choice in self.choices[:_MAX_CHOICES_SHOWN]]
+        more = ", ..." if len(self.choices) > len(known) else ""
+        raise Misfit(f"not one of {', '.join(known)}{more}")
 
     def __repr__(self) -> str:
         return f"Param({self.key!r}, {self.type})"
-
-
-def known_type(written: str) -> str | None:
-    """The type of TYPES that a manifest means, or None for an unknown word."""
-    lowered = written.strip().lower()
-    name = _ALIASES.get(lowered, lowered)
-    return name if name in TYPES else None
 
 
 def rendered(params: list[Param], config: dict[str, Any]) -> dict[str, Any]:
@@ -99,13 +145,21 @@ def rendered(params: list[Param], config: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def first_of_each(params: list[Param]) -> list[Param]:
+    """The parameters without those whose key stands a second time, which never count."""
+    first: dict[str, Param] = {}
+    for param in params:
+        first.setdefault(param.key, param)
+    return list(first.values())
+
+
 def check(params: list[Param], config: dict[str, Any], path: str, where: str) -> list[Problem]:
     """What is wrong with the values of one configuration; `where` is "config" or "items[2]"."""
     problems: list[Problem] = []
-    for param in params:
+    for param in first_of_each(params):
         value = config.get(param.key)
         if value is None or value == "":
-            if param.required and param.default in (None, ""):
+            if param.must_be_given:
                 problems.append(
                     error(
                         path,
@@ -115,15 +169,14 @@ def check(params: list[Param], config: dict[str, Any], path: str, where: str) ->
                     )
                 )
             continue
-        try:
-            param.read(value)
-        except Misfit as err:
+        unfit = param.unfit(value)
+        if unfit:
             problems.append(
                 error(
                     path,
                     "config-type",
-                    f"{where}.{param.key} ({param.title}) cannot be {shown(str(value))}: {err}",
-                    f"give it a value of type {param.type}",
+                    f"{where}.{param.key} ({param.title}){unfit}",
+                    f"give it a value of type {param.type_words}",
                 )
             )
     known = {param.key for param in params} | {POLL_INTERVAL}
@@ -142,9 +195,11 @@ def check(params: list[Param], config: dict[str, Any], path: str, where: str) ->
 
 def poll_interval_ms(value: Any) -> int:
     """How often the plugin is looked after, in ms: at least MIN_POLL_INTERVAL, also for rubbish."""
-    if isinstance(value, str) and _INTEGER.fullmatch(value):
+    if isinstance(value, str) and INTEGER.fullmatch(value):
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return MIN_POLL_INTERVAL
+    if isinstance(value, float) and not math.isfinite(value):
         return MIN_POLL_INTERVAL
     return max(MIN_POLL_INTERVAL, int(value))
 
@@ -152,7 +207,7 @@ def poll_interval_ms(value: Any) -> int:
 def as_json(value: Any, path: str) -> str:
     """JSON as JSON.stringify(value, null, 3) writes it: shell plugins grep it line by line."""
     try:
-        text = json.dumps(_js(value), indent=3, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(as_javascript(value), indent=3, ensure_ascii=False, allow_nan=False)
     except ValueError:
         raise ConfigError(
             error(
@@ -163,79 +218,3 @@ def as_json(value: Any, path: str) -> str:
             )
         ) from None
     return _SURROGATE.sub(lambda half: f"\\u{ord(half.group()):04x}", text)
-
-
-def as_text(value: Any) -> str:
-    """A single value as JavaScript turns it into text. Raises Misfit for lists and objects."""
-    if isinstance(value, (list, dict)):
-        raise Misfit("a list or an object is not one word")
-    return _text(value)
-
-
-def _js(value: Any) -> Any:
-    """JavaScript knows one kind of number: 5.0 is written 5."""
-    if isinstance(value, dict):
-        return {str(key): _js(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_js(item) for item in value]
-    if isinstance(value, float) and abs(value) < 1e21 and value % 1 == 0:
-        return int(value)
-    return value
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, (list, dict)) or value is None:
-        raise Misfit("not text")
-    return json.dumps(_js(value))
-
-
-def _integer(value: Any) -> int:
-    if isinstance(value, bool):
-        raise Misfit("not an integer")
-    if isinstance(value, int):
-        return value
-    if isinstance(value, float) and value % 1 == 0:
-        return int(value)
-    if isinstance(value, str) and _INTEGER.fullmatch(value):
-        return int(value)
-    raise Misfit("not an integer")
-
-
-def _number(value: Any) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise Misfit("not a number")
-    if isinstance(value, str) and not _NUMBER.fullmatch(value):
-        raise Misfit("not a number")
-    number = float(value) if isinstance(value, str) else value
-    if not math.isfinite(number):
-        raise Misfit("not a finite number")
-    return number
-
-
-def _boolean(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    word = str(value).strip().lower()
-    if isinstance(value, (int, str)) and word in _WORDS:
-        return _WORDS[word]
-    raise Misfit("neither true nor false")
-
-
-def _array(value: Any) -> list[Any]:
-    if isinstance(value, list):
-        return value
-    if isinstance(value, dict) or value is None:
-        raise Misfit("not a list")
-    return [] if value == "" else [value]
-
-
-_READERS: dict[str, Callable[[Any], Any]] = {
-    "string": _text,
-    "password": _text,
-    "integer": _integer,
-    "number": _number,
-    "boolean": _boolean,
-    "array": _array,
-}

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from agentplugin import formats, names
 from agentplugin.bindings import Binding, BindingError, parse_binding
+from agentplugin.planned import PlannedManifest, PlannedScript, Resolution
 from agentplugin.problems import Problem, error, info, shown, warning
 from agentplugin.trees import FsTree, Tree
 
@@ -17,71 +18,11 @@ if TYPE_CHECKING:
 __all__ = [
     "MANIFEST_NAME",
     "FsTree",
-    "PlannedManifest",
-    "PlannedScript",
-    "Resolution",
     "Tree",
     "resolve",
 ]
 
 MANIFEST_NAME = "plugin.json"
-
-
-class PlannedScript:
-    """A step script to run.
-
-    key   as `/plugins` shows it: the path for a bound directory's, "path(args)" for a bound script
-    path  in the tree;  step  in seconds;  args  the arguments that are passed
-    """
-
-    __slots__ = ("args", "key", "path", "step")
-
-    def __init__(self, key: str, path: str, step: int, args: list[str]) -> None:
-        self.key = key
-        self.path = path
-        self.step = step
-        self.args = args
-
-    def __repr__(self) -> str:
-        return f"PlannedScript({self.key!r}, step={self.step})"
-
-
-class PlannedManifest:
-    """A manifest plugin to run.
-
-    path    its folder in the tree, or a program that is bound by itself with a format
-    key     the path; "path(args)" for a program
-    config  its configuration: flat, or {"items": [...]} where the manifest has a paramArray
-    format  what it prints, a formats.Format
-    """
-
-    __slots__ = ("config", "format", "key", "path")
-
-    def __init__(
-        self,
-        path: str,
-        config: dict[str, Any],
-        format_: formats.Format | None = None,
-        key: str = "",
-    ) -> None:
-        self.key = key or path
-        self.path = path
-        self.config = config
-        self.format = format_ or formats.Format()
-
-    def __repr__(self) -> str:
-        return f"PlannedManifest({self.key!r})"
-
-
-class Resolution:
-    """What the bindings come to: `scripts` and `manifests` by key, `problems` as they arose."""
-
-    __slots__ = ("manifests", "problems", "scripts")
-
-    def __init__(self) -> None:
-        self.scripts: list[PlannedScript] = []
-        self.manifests: list[PlannedManifest] = []
-        self.problems: list[Problem] = []
 
 
 def resolve(bindings: Sequence[str | dict[str, Any]], tree: Tree) -> Resolution:
@@ -115,6 +56,9 @@ class _Resolver:
                 self._say(error(where, err.code, err.message, err.hint))
         for directory in self._directories:
             self._list(directory)
+        for key in sorted(self._scripts.keys() & self._manifests.keys()):
+            self._conflict(key)
+            del self._manifests[key]
         self._result.scripts = [self._scripts[key] for key in sorted(self._scripts)]
         self._result.manifests = [self._manifests[key] for key in sorted(self._manifests)]
         return self._result
@@ -139,7 +83,7 @@ class _Resolver:
         if self._tree.isfile(path):
             if config is not None and format_.name != formats.BOUNDARY:
                 key = f"{path}({','.join(format_.args)})"
-                self._manifests[key] = PlannedManifest(path, config, format_, key)
+                self._plan(PlannedManifest(path, config, format_, key))
                 return
             if config is not None:
                 raise BindingError(
@@ -235,19 +179,32 @@ class _Resolver:
     def _bind_manifest(
         self, path: str, config: dict[str, Any] | None, format_: formats.Format
     ) -> None:
+        if config is None and path in self._manifests:
+            return  # a plain binding, as hbs tells them: the configured one says how it runs
         known = self._manifests.get(path)
-        if known is None or not known.config:
-            self._manifests[path] = PlannedManifest(path, config or {}, format_)
-        elif config and config != known.config:
-            # Two hostgroups of one host disagree; running half of each would be a guess.
-            self._say(
-                error(
-                    path,
-                    "binding-config-conflict",
-                    f"{shown(path)} is bound twice with different configuration: the first stays",
-                    "give one configuration, or one with items of both",
-                )
+        if known is not None and not known.config and known.format == formats.Format():
+            del self._manifests[path]
+        self._plan(PlannedManifest(path, config or {}, format_))
+
+    def _plan(self, planned: PlannedManifest) -> None:
+        """What is bound twice and alike runs once; two that differ would be a guess, one runs."""
+        known = self._manifests.setdefault(planned.key, planned)
+        if (known.path, known.config, known.format) != (
+            planned.path,
+            planned.config,
+            planned.format,
+        ):
+            self._conflict(planned.key)
+
+    def _conflict(self, key: str) -> None:
+        self._say(
+            error(
+                key,
+                "binding-config-conflict",
+                f"{shown(key)} is bound twice with different configuration: the first stays",
+                "give one configuration, or one with items of both",
             )
+        )
 
     def _list(self, directory: str) -> None:
         found = False

@@ -23,9 +23,10 @@ class Problem:
     message   what was wrong, with its consequence
     hint      what to do about it
     fixable   whether the lint can mend it by itself (see agentplugin.fixes)
+    pointer   JSON pointer to what is wrong in a JSON file ("" its top), or None
     """
 
-    __slots__ = ("code", "fixable", "hint", "line", "message", "path", "severity")
+    __slots__ = ("code", "fixable", "hint", "line", "message", "path", "pointer", "severity")
 
     def __init__(
         self,
@@ -35,6 +36,7 @@ class Problem:
         code: str,
         message: str,
         hint: str,
+        pointer: str | None = None,
     ) -> None:
         self.path = path
         self.line = line
@@ -43,6 +45,7 @@ class Problem:
         self.message = message
         self.hint = hint
         self.fixable = False
+        self.pointer = pointer
 
     def as_dict(self) -> dict[str, Any]:
         """The finding as JSON, in the order in which the lint prints it."""
@@ -78,19 +81,40 @@ class Problem:
     __hash__ = None  # type: ignore[assignment]  # findings are compared, never keys
 
 
-def error(path: str, code: str, message: str, hint: str, line: int | None = None) -> Problem:
+def error(
+    path: str,
+    code: str,
+    message: str,
+    hint: str,
+    line: int | None = None,
+    pointer: str | None = None,
+) -> Problem:
     """A Problem of severity "error"."""
-    return Problem(path, line, ERROR, code, message, hint)
+    return Problem(path, line, ERROR, code, message, hint, pointer)
 
 
-def warning(path: str, code: str, message: str, hint: str, line: int | None = None) -> Problem:
+def warning(
+    path: str,
+    code: str,
+    message: str,
+    hint: str,
+    line: int | None = None,
+    pointer: str | None = None,
+) -> Problem:
     """A Problem of severity "warning"."""
-    return Problem(path, line, WARNING, code, message, hint)
+    return Problem(path, line, WARNING, code, message, hint, pointer)
 
 
-def info(path: str, code: str, message: str, hint: str, line: int | None = None) -> Problem:
+def info(
+    path: str,
+    code: str,
+    message: str,
+    hint: str,
+    line: int | None = None,
+    pointer: str | None = None,
+) -> Problem:
     """A Problem of severity "info"."""
-    return Problem(path, line, INFO, code, message, hint)
+    return Problem(path, line, INFO, code, message, hint, pointer)
 
 
 def shown(text: str, limit: int = 60) -> str:

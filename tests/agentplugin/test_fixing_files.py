@@ -102,5 +102,23 @@ def test_a_link_that_took_the_files_place_is_not_followed(plant: Callable[..., P
     assert not os.access(root / "lib.sh", os.X_OK)
 
 
+def test_nobody_elses_file_is_used_or_removed(
+    plant: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = plant({"s/60_a.sh": (CRLF, 0o755), "s/60_a.sh.plugfleet-fix": ("mine", 0o644)})
+
+    def refuse(*_: str) -> None:
+        raise PermissionError("no")
+
+    with monkeypatch.context() as broken, pytest.raises(PermissionError):
+        broken.setattr(os, "replace", refuse)
+        apply(str(root), "s/60_a.sh", ["line-ends"])
+    assert (root / "s/60_a.sh").read_bytes() == CRLF.encode()
+    apply(str(root), "s/60_a.sh", ["line-ends"])
+    assert (root / "s/60_a.sh").read_bytes() == SH.encode()
+    assert (root / "s/60_a.sh.plugfleet-fix").read_text() == "mine"
+    assert sorted(os.listdir(root / "s")) == ["60_a.sh", "60_a.sh.plugfleet-fix"]
+
+
 def test_a_lone_carriage_return_is_content() -> None:
     assert corrected(b"a\rb\r\nc", ["line-ends", "final-newline"]) == b"a\rb\nc\n"

@@ -56,6 +56,23 @@ def test_errors_exit_1_and_are_shown_with_place_reason_and_remedy(
     assert "\x1b[" not in run.stdout
 
 
+def test_caret_stands_under_the_place_in_a_narrow_terminal_too(
+    plant: Callable[..., Path],
+) -> None:
+    manifest = '{\r\n\t"description": "' + "x" * 200 + '",\r\n\t"metrics": ["A", "B",],\r\n}\r\n'
+    long_line = '{"description": "' + "x" * 200 + '" "metrics": []}'
+    root = plant({"m/plugin.json": manifest, "n/plugin.json": long_line})
+    run = plugfleet("lint", str(root), COLUMNS="80")
+    lines = run.stdout.splitlines()
+    for caret, char in [(row, line.index("^")) for row, line in enumerate(lines) if "^" in line]:
+        assert lines[caret - 1][char] in ',"'
+        assert max(map(len, lines[caret - 1 : caret + 1])) <= 80
+    assert run.stdout.count("^") == 2
+    found = json.loads(plugfleet("lint", str(root), "--json").stdout)["problems"]
+    assert [problem["line"] for problem in found] == [3, 1]
+    assert all(problem["message"].endswith("^") for problem in found)
+
+
 def test_json_is_the_report_and_nothing_else(plant: Callable[..., Path]) -> None:
     run = plugfleet("lint", "--json", str(plant({"s/60_a.sh": "echo", "s/60_b": SH})))
     report = json.loads(run.stdout)

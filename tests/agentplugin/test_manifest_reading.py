@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentplugin.dashboards import read
+from agentplugin.forms import form
 from agentplugin.manifest import Manifest, ManifestError, parse
 
 GOOD: dict[str, Any] = {
@@ -52,6 +55,10 @@ def manifest(**changes: Any) -> Manifest:
         ("null", 1, 1, "null, not an object", None),
         ("7", 1, 1, "a number, not an object", None),
         ('{\n "a": NaN}', 2, 7, "NaN is no JSON value", None),
+        ('{"a": "NaN \\"NaN",\n "b": -Infinity}', 2, 7, "-Infinity is no JSON value", None),
+        ('{\r\n\t"a": [1,],\r\n}', 2, 9, "comma stands before", '   "a": [1,],\n          ^'),
+        ('{\r\n  "a": "x,\r\n}', 2, 11, "string does not end", '    "a": "x,\n            ^'),
+        ("[" * 10_000 + "]" * 10_000, 1, 1, "nest", None),
         ("[" * 100_000, 1, 1, "too deep", None),
     ],
 )
@@ -76,6 +83,29 @@ def test_bytes_that_are_not_utf8_are_named_by_place() -> None:
         parse(b'{\n"a": "\xff"}', "plugin.json")
     assert (broken.value.line, broken.value.column) == (2, 7)
     assert "0xff" in broken.value.message
+
+
+def test_manifest_of_megabytes_is_refused_or_read_in_seconds() -> None:
+    started = time.process_time()
+    keys = ",".join(f'"k{number // 2}": 1' for number in range(200_000))
+    found = parse(f'{{"command": "x", "metrics": ["A"], {keys}}}')
+    assert {problem.code for problem in found.validate()} == {"manifest-duplicate-key"}
+    assert len(found.field_problems) == 100
+    entries = [{"name": str(number), "type": "string"} for number in range(50_000)]
+    assert len(manifest(paramSchema=entries).param_schema) == 1000
+    metrics = [f"M{number // 2}" for number in range(200_000)]
+    assert len(manifest(metrics=metrics).validate()) == 100_000
+    with pytest.raises(ManifestError) as broken:
+        parse('{"a": "' + "x" * 10_000_000 + '" "b": 1}')
+    assert len(broken.value.excerpt) < 100
+    assert time.process_time() - started < 5
+
+
+def test_values_that_nest_deep_or_are_very_long_are_told_in_short() -> None:
+    deep = "[" * 900 + "]" * 900
+    got = parse(f'{{"command": {deep}, "metrics": ["A"], "version": {"9" * 4000}, "tags": {deep}}}')
+    for problem in got.validate():
+        assert len(str(problem)) < 400
 
 
 def test_caret_stays_in_sight_on_a_very_long_line() -> None:
@@ -125,8 +155,9 @@ def test_unknown_fields_and_empty_ones_are_no_matter() -> None:
         ({"metrics": None}, "manifest-no-metrics", "warning"),
         ({"metrics": []}, "manifest-no-metrics", "warning"),
         ({"metrics": "HTTP_UP"}, "manifest-field-type", "error"),
-        ({"metrics": ["HTTP UP"]}, "manifest-metric-name", "error"),
-        ({"metrics": [""]}, "manifest-metric-name", "error"),
+        ({"metrics": ["HTTP UP"]}, "manifest-metric-name", "warning"),
+        ({"metrics": ["A", ""]}, "manifest-metric-name", "warning"),
+        ({"metrics": [""]}, "manifest-no-metrics", "warning"),
         ({"metrics": ["A", "a"]}, "manifest-metric-twice", "warning"),
         ({"paramSchema": {"name": "x"}}, "manifest-field-type", "error"),
         ({"paramSchema": ["x"]}, "manifest-field-type", "error"),
@@ -143,7 +174,22 @@ def test_unknown_fields_and_empty_ones_are_no_matter() -> None:
         ({"paramArray": {"itemTitle": 5}}, "manifest-field-type", "warning"),
         ({"unsupportedPlatforms": "Windows"}, "manifest-field-type", "warning"),
         ({"unsupportedPlatforms": [{"osFamily": "Linux"}]}, "manifest-platform", "info"),
-        ({"postExtract": "npm install"}, "manifest-post-extract", "info"),
+        ({"postExtract": "python post.py"}, "manifest-post-extract", "info"),
+        ({"postExtract": "npm install"}, "manifest-post-extract-network", "warning"),
+        ({"postInstall": "/usr/bin/curl x"}, "manifest-post-extract-network", "warning"),
+        ({"postExtract": "python3 -m pip install x"}, "manifest-post-extract-network", "warning"),
+        ({"postExtract": "sh\0"}, "manifest-command-character", "error"),
+        ({"command": "sh \0"}, "manifest-command-character", "error"),
+        ({"command": "sh a\nb"}, "manifest-command-character", "warning"),
+        ({"command": None, "command_lua": "a\tb"}, "manifest-command-character", "warning"),
+        ({"paramSchema": [{"name": str(n), "type": "int"} for n in range(1001)]},
+         "manifest-param-count", "error"),
+        ({"dashboards": [{"name": "D", "layout": "x"}]}, "manifest-dashboard", "warning"),
+        ({"dashboards": [{"name": "D", "layout": "d-g-X=0-0-1-1"}]}, "manifest-dashboard-metric",
+         "warning"),
+        ({"command": "x $(l)", "paramSchema": [{"name": "l", "title": "L", "type": "array",
+                                                "items": {"type": "password"}}]},
+         "manifest-password-argument", "warning"),
         ({"disabled": True}, "manifest-disabled", "info"),
         ({"version": 1.0}, "manifest-field-type", "warning"),
         ({"command": "x $(secret)",
@@ -202,14 +248,17 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=8,
 )
-FIELDS = [*GOOD, "command_lua", "paramArray", "unsupportedPlatforms", "pollInterval", "disabled"]
+FIELDS = [*GOOD, "command_lua", "paramArray", "unsupportedPlatforms", "pollInterval", "disabled",
+          "dashboards", "dashboard", "postExtract", "postInstall", "icon"]  # fmt: skip
 
 
 @given(
     st.dictionaries(st.sampled_from(FIELDS), JSON),
-    st.lists(st.dictionaries(st.sampled_from(["name", "title", "type", "default"]), JSON)),
+    st.lists(st.dictionaries(st.sampled_from(["name", "title", "type", "default", "items"]), JSON)),
 )
 def test_any_object_is_validated_without_a_crash(raw: dict[str, Any], schema: list[Any]) -> None:
     raw.setdefault("paramSchema", schema)
-    for problem in parse(json.dumps(raw)).validate():
+    got = parse(json.dumps(raw))
+    for problem in got.validate():
         assert problem.message and problem.hint and problem.severity
+    json.dumps([form(got), *(dashboard.as_dict() for dashboard in read(got))])

@@ -164,6 +164,12 @@ def test_wrong_configuration_is_named_before_anything_starts(
         assert refused.value.problem.code == code
 
 
+def test_second_parameter_of_one_name_never_counts() -> None:
+    plugin = manifest([param("host"), param("host", "integer", required=True)])
+    assert plugin.check_config({}) == plugin.check_config({"host": "a"}) == []
+    assert plugin.values({"host": "a"})["host"] == "a"
+
+
 def test_right_configuration_has_no_problem() -> None:
     plugin = manifest([param("host", required=True), param("port", "integer", default=80)])
     assert plugin.check_config({"host": "a", "pollInterval": 5000}) == []

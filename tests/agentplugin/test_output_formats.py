@@ -47,6 +47,7 @@ def test_influx_line(line: str, values: list[tuple[str, float, dict[str, str], i
         ("cpu usage=abc", "'usage' is 'abc'"),
         ("cpu usage=nan", "no number"),
         ("cpu usage=1e999", "no number"),
+        (f"cpu usage={'9' * 400}i", "no number"),
         ("cpu usage=1 1795290000", "not in nanoseconds since 1970"),
         ("cpu usage=1 tomorrow", "'tomorrow' is no time"),
         ("cpu,host usage=1", "is not `measurement"),
@@ -145,6 +146,16 @@ def test_metric_definitions_in_three_shapes(content: object) -> None:
 def test_broken_definitions_are_a_value_error(content: bytes) -> None:
     with pytest.raises(ValueError):
         definitions.read(content)
+
+
+def test_a_table_with_bars_is_no_performance_data_and_read_at_once() -> None:
+    check = nagios.read("x", "OK | " + "| a " * 16_000, 0, AT)
+    assert len(check.troubles) == 100 and len(check.values) == 1
+
+
+def test_values_of_one_line_have_their_tags_in_common() -> None:
+    first, second = influxline.parse("m,a=b x=1,y=2", NOW)
+    assert first.tags is second.tags
 
 
 WORDS = st.text(alphabet="aA1.-+_eE, \"'|=\\;{}%#\t\ré٣", max_size=40)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from agentplugin.plans import FsTree, Resolution, resolve
+from agentplugin.planned import Resolution
+from agentplugin.plans import FsTree, resolve
 
 SH = "#!/bin/sh\n"
 MANIFEST = ('{"command": "python3 a.py", "metrics": ["A"]}', 0o644)
@@ -137,6 +139,28 @@ def test_two_configurations_of_one_manifest_plugin_are_said(root: Path) -> None:
     )
     assert found.manifests[0].config == {"url": "a"}
     assert codes(found) == ["binding-config-conflict"]
+
+
+@pytest.mark.parametrize(
+    "bindings",
+    [
+        [{"plugin": "httpcheck", "config": {}, "format": "nagios"}, {"plugin": "httpcheck", "config": {"a": 1}}],
+        [{"plugin": "sys/60", "config": {"args": args}, "format": "nagios"} for args in (["a,b"], ["a", "b"])],
+        [{"plugin": "sys/60", "config": {}, "format": name} for name in ("nagios", "prometheus")],
+        ["sys/60(a)", {"plugin": "sys/60", "config": {"args": ["a"]}, "format": "nagios"}],
+    ],
+)  # fmt: skip
+def test_two_ways_to_run_what_has_one_name_are_said(root: Path, bindings: list[Any]) -> None:
+    found = resolve(bindings, FsTree(str(root)))
+    assert codes(found) == ["binding-config-conflict"]
+    assert len(found.manifests) + len(found.scripts) == 1
+
+
+def test_a_plain_binding_leaves_the_format_of_another_alone(root: Path) -> None:
+    found = resolve(
+        [{"plugin": "httpcheck", "config": {}, "format": "nagios"}, "httpcheck"], FsTree(str(root))
+    )
+    assert [plugin.format.name for plugin in found.manifests] == ["nagios"] and not found.problems
 
 
 def test_top_of_the_tree_can_be_bound(plant: Callable[..., Path]) -> None:

@@ -13,6 +13,7 @@ import pytest
 from finding_codes import codes_in
 
 from agentplugin.lint import Report, lint_tree, summary
+from controller.catalog.manifestschema import faults
 
 SH = "#!/bin/sh\necho '[]'\n"
 
@@ -27,6 +28,10 @@ def manifest_tree(**fields: object) -> dict[str, object]:
 
 def params(*entries: Mapping[str, object]) -> dict[str, object]:
     return manifest_tree(paramSchema=list(entries))
+
+
+def defined(definitions: object) -> dict[str, object]:
+    return {**manifest_tree(), "m/metrics.json": (json.dumps(definitions), 0o644)}
 
 
 DEEP = "/".join(["d" * 50] * 6)
@@ -97,6 +102,11 @@ CASES: dict[str, tuple[Mapping[str, object], str, str]] = {
         "m/plugin.json",
         "warning",
     ),
+    "manifest-command-not-on-path": (
+        {**manifest_tree(command="a.sh x"), "m/a.sh": SH},
+        "m/plugin.json",
+        "warning",
+    ),
     "manifest-command-not-executable": (
         manifest_tree(command="./a.py"),
         "m/plugin.json",
@@ -108,7 +118,7 @@ CASES: dict[str, tuple[Mapping[str, object], str, str]] = {
         "info",
     ),
     "manifest-no-metrics": (manifest_tree(metrics=[]), "m/plugin.json", "warning"),
-    "manifest-metric-name": (manifest_tree(metrics=["A B"]), "m/plugin.json", "error"),
+    "manifest-metric-name": (manifest_tree(metrics=["A B"]), "m/plugin.json", "warning"),
     "manifest-metric-twice": (manifest_tree(metrics=["A", "a"]), "m/plugin.json", "warning"),
     "manifest-param-nameless": (params({"type": "string"}), "m/plugin.json", "error"),
     "manifest-param-twice": (
@@ -133,6 +143,50 @@ CASES: dict[str, tuple[Mapping[str, object], str, str]] = {
     "manifest-post-extract": (manifest_tree(postExtract="x"), "m/plugin.json", "info"),
     "manifest-disabled": (manifest_tree(disabled=True), "m/plugin.json", "info"),
     "manifest-icon-missing": (manifest_tree(icon="icon.png"), "m/plugin.json", "warning"),
+    "manifest-icon-format": (
+        {**manifest_tree(icon="a.py")},
+        "m/plugin.json",
+        "warning",
+    ),
+    "manifest-param-count": (
+        params(*({"name": str(number), "type": "string"} for number in range(1001))),
+        "m/plugin.json",
+        "error",
+    ),
+    "manifest-command-character": (manifest_tree(command="a\0"), "m/plugin.json", "error"),
+    "manifest-post-extract-network": (
+        manifest_tree(postExtract="pip install x"),
+        "m/plugin.json",
+        "warning",
+    ),
+    "manifest-dashboard": (manifest_tree(dashboards=["", 5]), "m/plugin.json", "warning"),
+    "manifest-dashboard-metric": (
+        manifest_tree(dashboards=[{"layout": "d-g-B=0-0-1-1"}]),
+        "m/plugin.json",
+        "warning",
+    ),
+    "manifest-schema": (manifest_tree(secure="yes"), "m/plugin.json", "warning"),
+    "manifest-too-large": (manifest_tree(x="y" * (4 << 20)), "m/plugin.json", "error"),
+    "manifest-more-problems": (
+        manifest_tree(metrics=[f"M{number // 2}" for number in range(300)]),
+        "m/plugin.json",
+        "warning",
+    ),
+    "manifest-npm-gone": (
+        manifest_tree(postExtract="npm install graphdat-plugin-tools@0.0.1"),
+        "m/plugin.json",
+        "warning",
+    ),
+    "manifest-python2": (
+        {**manifest_tree(command="python a.py"), "m/a.py": ("print 1\n", 0o644)},
+        "m/a.py",
+        "warning",
+    ),
+    "metrics-json-shape": (defined([{"unit": "percent"}]), "m/metrics.json", "warning"),
+    "metric-unit": (defined({"A": {"unit": "x"}}), "m/metrics.json", "warning"),
+    "metric-aggregate": (defined({"A": {"defaultAggregate": "ave"}}), "m/metrics.json", "info"),
+    "metric-undefined": (defined({}), "m/plugin.json", "warning"),
+    "metric-unlisted": (defined({"A": {}, "B": {}}), "m/metrics.json", "warning"),
     "metrics-json-broken": (
         {**manifest_tree(), "m/metrics.json": ("{,", 0o644)},
         "m/metrics.json",
@@ -147,14 +201,19 @@ CASES: dict[str, tuple[Mapping[str, object], str, str]] = {
 }  # fmt: skip
 
 LINT_MODULES = (
+    "companions",
     "content",
+    "dashboards",
+    "definitionchecks",
     "entrychecks",
     "lint",
     "manifest",
     "manifestchecks",
+    "manifestcode",
     "manifestfields",
     "manifestfolder",
     "manifestjson",
+    "manifestparams",
     "names",
     "nulloutput",
     "pythonsyntax",
@@ -179,7 +238,7 @@ def found(report: Report) -> list[tuple[str, str, str]]:
 @pytest.mark.parametrize("code", CASES)
 def test_tree_has_just_this_finding(plant: Callable[..., Path], code: str) -> None:
     tree, path, severity = CASES[code]
-    report = lint_tree(str(plant({**tree, "good/60_fine.sh": SH})))
+    report = lint_tree(str(plant({**tree, "good/60_fine.sh": SH})), faults)
     assert (code, path, severity) in found(report)
     graver = [entry for entry in found(report) if entry[0] != code and entry[2] == "error"]
     assert graver == [], "one fault must not be told as several errors"
