@@ -80,17 +80,19 @@ class Carrier:
     def _do(self, step: Step, group: Group, work: Work) -> None:
         names = list(step.names)
         match step.action, step.kind:
-            case "delete", _:
+            case "delete", "hostgroup":
                 self._portal.delete(group)
             case "add", "binding":
                 self._portal.bind(group, names[0])
-            case "add", _:
+            case "add", "member":
                 self._portal.add(group, names)
-            case _, "member":
+            case "remove", "member":
                 self._portal.remove(group, names)
-            case _:
+            case "remove", "binding" | "duplicate":
                 for bound in work.unbound[names[0]]:
                     self._portal.unbind(bound)
+            case unknown:
+                raise AssertionError(unknown)
 
     def _record(self, session: Session, work: Work) -> None:
         """In the audit log: what was taken away, and what was added."""

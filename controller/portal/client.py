@@ -19,8 +19,8 @@ import httpx2
 
 from controller.errors import Conflict, PlugfleetError
 
-ALL_OF_IT = 240.0
-"""Seconds that one sync may take of the portal's time."""
+READING, CHANGING = 900.0, 900.0
+"""Seconds that one sync may take of the portal's time: each member of a hostgroup costs it a query."""
 _CONNECT, _ANSWER = 5.0, 30.0  # seconds; a hostgroup's hosts cost the portal one query each
 _PAUSES = (0.2, 1.0)  # seconds before what changes nothing is asked again
 _PAGE = 500
@@ -75,10 +75,10 @@ class Portal:
         url: as `settings.portal_url`.
         user: name of the account.
         token: its `sig`.
-        seconds: that all requests may take together.
+        seconds: that all requests may take together, until `begin_changing`.
     """
 
-    def __init__(self, url: str, user: str, token: str, seconds: float = ALL_OF_IT) -> None:
+    def __init__(self, url: str, user: str, token: str, seconds: float = READING) -> None:
         self.url = url
         self._token = token
         self._until = time.monotonic() + seconds
@@ -105,6 +105,13 @@ class Portal:
     ) -> None:
         _BUSY.release()
         self._http.close()
+
+    def begin_changing(self, seconds: float = CHANGING) -> None:
+        """All has been read; from now on requests may take this long together.
+
+        A portal that takes all the time to be read would else never be changed.
+        """
+        self._until = time.monotonic() + seconds
 
     def hostgroups(self) -> list[Group]:
         """All hostgroups, by id.

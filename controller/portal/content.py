@@ -6,9 +6,9 @@ What cannot be taken is left out with its reason, and nothing else because of it
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Container
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,6 +17,7 @@ from agentplugin.problems import shown
 from controller.bindings.schemas import Plugin
 from controller.portal.client import UNREADABLE, Portal
 from controller.portal.models import Kind
+from controller.portal.owned import Thing
 from controller.portal.schemas import PortalContent, PortalHostgroup, Skipped
 from controller.web.fields import HostgroupName, HostName
 from controller.web.problems import said
@@ -64,21 +65,45 @@ class Content(LeftOut):
     addresses: dict[str, str] = field(default_factory=dict)
 
 
-def read(portal: Portal, only: Container[str]) -> PortalContent:
+class Held(NamedTuple):
+    """What a portal holds; `groups` counts all its hostgroups, also those that were not asked for."""
+
+    content: PortalContent
+    groups: int
+
+
+def members_of(things: Iterable[Thing]) -> dict[str, set[str]]:
+    """The hosts among things, by hostgroup, in lower case."""
+    found: dict[str, set[str]] = {}
+    for thing in things:
+        if thing.kind is Kind.MEMBER:
+            found.setdefault(thing.hostgroup, set()).add(thing.name.casefold())
+    return found
+
+
+def read(
+    portal: Portal, only: Container[str], expected: Mapping[str, Collection[str]] | None = None
+) -> Held:
     """What a portal's API tells.
 
     Args:
         only: names of hostgroups; empty is all.
+        expected: of `members_of`, what was there. Where some are missing it is asked again: falcon-plus
+            asks its database for each member, and leaves out, with status 200, those whose query failed.
 
     Raises:
         PortalError: it cannot be read.
     """
     groups: list[PortalHostgroup] = []
     addresses: dict[str, str] = {}
-    for group in portal.hostgroups():
+    there = portal.hostgroups()
+    for group in there:
         if only and group.name not in only:
             continue
         members = portal.members(group)
+        missing = {*(expected or {}).get(group.name, ())}
+        if missing - {member.name.casefold() for member in members}:
+            members = sorted({*members, *portal.members(group)})
         addresses |= {member.name: member.address for member in members if member.address}
         groups.append(
             PortalHostgroup.model_construct(
@@ -87,7 +112,8 @@ def read(portal: Portal, only: Container[str]) -> PortalContent:
                 plugins=[bound.text for bound in portal.bindings(group)],
             )
         )
-    return PortalContent.model_construct(hostgroups=groups, addresses=addresses)
+    content = PortalContent.model_construct(hostgroups=groups, addresses=addresses)
+    return Held(content, len(there))
 
 
 def take(given: PortalContent) -> Content:

@@ -45,10 +45,11 @@ def read(stream: BinaryIO, chunk: int | None = None) -> Dump:
     words = Words(stream) if chunk is None else Words(stream, chunk)
     reader = _Reader(words)
     reader.read()
-    dump = put_together(portal_of(reader.databases))
     if not words.is_complete:
-        dump.notes.append("the dump does not say that it was completed: rows may be missing")
-    return dump
+        raise words.error(
+            "the dump was cut off: its last line is not '-- Dump completed'; dump again"
+        )
+    return put_together(portal_of(reader.databases))
 
 
 class _Reader:

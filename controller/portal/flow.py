@@ -12,17 +12,19 @@ from dataclasses import dataclass
 
 from controller.auth.principal import Principal
 from controller.auth.vault import Vault
-from controller.bindings import service as bindings
+from controller.bindings.configs import manifests_of
+from controller.bindings.wanted import wanted
 from controller.catalog.tree import GitTree
 from controller.database.base import now
 from controller.database.engine import Database
 from controller.errors import Conflict, Invalid, PlugfleetError, PreconditionFailed
 from controller.portal import content as contents
-from controller.portal import runs, toportal
+from controller.portal import owned, runs, toportal
 from controller.portal.carrying import Carrier
 from controller.portal.client import Portal
 from controller.portal.content import Content
 from controller.portal.fromportal import Follower
+from controller.portal.models import Side
 from controller.portal.schemas import Direction, ImportRequest, PortalReport, SyncRequest
 from controller.settings import Settings
 from controller.web import etags
@@ -57,12 +59,16 @@ class Syncer:
         with self._portal() as portal:
             if wanted.direction is Direction.TO_PORTAL:
                 return self._to_portal(by, portal, wanted, if_match)
-            content = contents.take(contents.read(portal, wanted.hostgroups))
+            with self.database.read() as session:
+                brought = owned.read(session, portal.url, Side.HERE, wanted.hostgroups)
+            held = contents.read(portal, wanted.hostgroups, contents.members_of(brought))
         return self._follow(
             by,
-            content,
+            contents.take(held.content),
             self._report(by, "from-portal"),
-            lambda follower: follower.follow(prune=wanted.prune),
+            lambda follower: follower.follow(
+                prune=wanted.prune, empty=not held.groups, accept_loss=wanted.accept_loss
+            ),
             only=wanted.hostgroups,
             dry_run=wanted.dry_run,
             if_match=if_match,
@@ -78,7 +84,7 @@ class Syncer:
         given = wanted.content
         if given is None:
             with self._portal() as portal:
-                given = contents.read(portal, ())
+                given = contents.read(portal, ()).content
         report = self._report(by, "import")
         if wanted.content is not None:
             report.portal = ""
@@ -130,6 +136,7 @@ class Syncer:
             raise
         with self.database.write() as session:
             runs.keep(session, report)
+        portal.begin_changing()
         carrier = Carrier(portal, self.database, by)
         try:
             for work in works:
@@ -168,13 +175,14 @@ class Syncer:
         dry_run: bool,
         if_match: str | None,
     ) -> PortalReport:
-        broken = self._broken({p for taken in content.groups.values() for p in taken.plugins})
+        tree = self.newest_tree()
+        broken = _broken({p for taken in content.groups.values() for p in taken.plugins}, tree)
         try:
             with self.database.write() as session:
                 if not dry_run:
                     runs.begin(session, by, report)
                 portal = report.portal
-                follower = Follower(session, by, self.vault, content, portal, only, broken)
+                follower = Follower(session, by, self.vault, content, portal, only, tree, broken)
                 work(follower)
                 report.steps, report.notes = follower.steps, follower.notes
                 report.skipped, report.skipped_in_all = runs.shortened(content.skipped)
@@ -188,17 +196,6 @@ class Syncer:
                 step.result = "planned"
         return report
 
-    def _broken(self, plugins: Iterable[str]) -> dict[str, str]:
-        """What is wrong in the newest release with plugins that are to be bound."""
-        tree = self.newest_tree()
-        found: dict[str, str] = {}
-        for plugin in sorted(plugins) if tree else ():
-            try:
-                bindings.normal(plugin, tree, None, {})
-            except Invalid as error:
-                found[plugin] = error.message
-        return found
-
 
 class _TakeBack(Exception):
     """Ends a transaction that was only to see what it would do."""
@@ -208,6 +205,17 @@ def version(report: PortalReport) -> str:
     """What a plan is known by when it is agreed to: a digest of its steps."""
     told = [[step.action, step.kind, step.hostgroup, step.names] for step in report.steps]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def _broken(plugins: Iterable[str], tree: GitTree | None) -> dict[str, str]:
+    """What is wrong in the newest release with plugins that are to be bound."""
+    found: dict[str, str] = {}
+    for plugin in sorted(plugins) if tree else ():
+        try:
+            wanted(tree, manifests_of(tree), plugin=plugin, config=None, secrets={})
+        except Invalid as error:
+            found[plugin] = error.message
+    return found
 
 
 def _agreed(report: PortalReport, if_match: str | None) -> None:

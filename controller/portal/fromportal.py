@@ -8,13 +8,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from controller.auth.principal import Principal
 from controller.auth.vault import Vault
 from controller.bindings import service as bindings
 from controller.bindings.models import BindingRow
+from controller.catalog.tree import GitTree
 from controller.database import counters
 from controller.database.chunks import chunks
 from controller.errors import Conflict, Invalid
@@ -28,6 +29,7 @@ from controller.portal.models import Kind, Side
 from controller.portal.owned import Thing
 from controller.portal.schemas import Step
 
+_MANY = 3  # things that go are no more than somebody's change
 _FOREIGN = "the portal has it not, and no sync brought it; --prune takes it away"
 
 
@@ -39,7 +41,8 @@ class Follower:
         content: what it holds; things that turn out not to be possible are left out of it.
         portal: its URL; empty for a dump of no portal that we know.
         only: names of hostgroups to follow; empty is all.
-        broken: what is wrong with bindings in the newest release, by plugin.
+        tree: of the newest release, or None where nothing was published yet.
+        broken: what is wrong with bindings in that, by plugin.
     """
 
     session: Session
@@ -48,6 +51,7 @@ class Follower:
     content: Content
     portal: str
     only: Collection[str] = ()
+    tree: GitTree | None = None
     broken: Mapping[str, str] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -61,25 +65,47 @@ class Follower:
         counters.lock(self.session, counters.PLANS)
         self._add(make_hosts=True)
 
-    def follow(self, *, prune: bool) -> None:
+    def follow(self, *, prune: bool, empty: bool, accept_loss: bool) -> None:
         """Add what the portal has, and take away what it had and has no more.
 
         Args:
             prune: in hostgroups that are on both sides, take away all that the portal has not.
+            empty: whether the portal holds no hostgroup at all.
+            accept_loss: also where most of what syncs brought would go.
 
         Raises:
-            Conflict: the portal is empty, though it was not before.
+            Conflict: the portal is empty, though it was not before, or has lost most of what it held.
             PlugfleetError: as `take_over`.
         """
         counters.lock(self.session, counters.PLANS)
         brought = owned.read(self.session, self.portal, Side.HERE, self.only)
-        if brought and not self.content.groups:
+        if brought and empty:
             raise Conflict(
                 "the portal holds no hostgroup of those that it held; following it would stop all its plugins",
                 hint="does portal_user see them? Delete ours by hand if that is what you want",
             )
         self._add(make_hosts=False)
         self._take_away(brought, prune)
+        if not accept_loss:
+            self._refuse_loss(brought)
+
+    def _refuse_loss(self, brought: set[Thing]) -> None:
+        """Follow no portal whose tables were restored in part, or that leaves out what it cannot read."""
+        for kind in (Kind.MEMBER, Kind.BINDING):
+            had = {thing for thing in brought if thing.kind is kind}
+            gone = [
+                thing
+                for step in self.steps
+                if step.action == "remove"
+                for thing in (Thing(step.hostgroup, kind, name) for name in step.names)
+                if step.kind == kind and thing in had
+            ]
+            if len(gone) >= _MANY and len(gone) * 2 > len(had):
+                raise Conflict(
+                    f"the portal has {len(gone)} of the {len(had)} {kind}s that syncs brought no more; "
+                    "nothing was changed",
+                    hint="is it whole? If that is what you want, sync with accept_loss (--accept-loss)",
+                )
 
     def _add(self, *, make_hosts: bool) -> None:
         known = self._leave_out(make_hosts)
@@ -116,6 +142,7 @@ class Follower:
         content = self.content
         named = {host for taken in content.groups.values() for host in taken.hosts}
         known = self._hosts({*named, *content.groups})
+        known |= self._by_our_names(named - known)
         groups = set(self.session.scalars(select(Hostgroup.name)))
         for name in sorted(known & content.groups.keys() - groups):
             content.skip(Kind.HOSTGROUP, name, "", "a host has that name; Ansible cannot hold both")
@@ -135,6 +162,22 @@ class Follower:
                 del taken.hosts[host]
         return known
 
+    def _by_our_names(self, strangers: set[str]) -> set[str]:
+        """Call hosts of the portal as we do where only the case differs: to it they are one."""
+        ours = {
+            name.casefold(): name
+            for some in chunks(sorted({name.casefold() for name in strangers}))
+            for name in self.session.scalars(
+                select(Host.name).where(func.lower(Host.name).in_(some))
+            )
+        }
+        for taken in self.content.groups.values() if ours else ():
+            taken.hosts = {
+                ours.get(host.casefold(), host) if host in strangers else host: None
+                for host in taken.hosts
+            }
+        return set(ours.values())
+
     def _hosts(self, names: Collection[str]) -> set[str]:
         return {
             name
@@ -153,12 +196,12 @@ class Follower:
                 if (name, plugin) in there:
                     continue
                 try:
-                    # What no release has is bound all the same, and told above.
                     bindings.create(
                         self.session,
                         self.by,
                         self.vault,
-                        None,
+                        # What no release has is bound all the same, and told above.
+                        None if plugin in self.broken else self.tree,
                         hostgroup=name,
                         plugin=plugin,
                         config=None,

@@ -49,6 +49,13 @@ class SyncRequest(_Input):
             "and delete hostgroups that one made and that the other side no longer has."
         ),
     ] = False
+    accept_loss: Annotated[
+        bool,
+        Field(
+            description="Follow the portal also where it has lost most of the members, or of the bindings, that "
+            "syncs brought here, as a portal does that answers with half of what it holds."
+        ),
+    ] = False
 
 
 # Whatever a portal holds: what cannot be taken is left out with its reason, and keeps nothing else.

@@ -10,6 +10,8 @@ import re
 from typing import BinaryIO, NamedTuple
 
 _CHUNK = 1 << 18  # bytes
+# "-- MySQL dump 10.13  Distrib 8.0.36", "-- MariaDB dump 10.19-11.4.2".
+_HEAD = re.compile(r"-- \w+ dump ")
 _LONGEST = 1 << 24  # characters of one word; mysqldump breaks its lines at a megabyte
 _SNIFFED = 1 << 16  # bytes at the beginning that say in which characters the rest is
 # MySQL's names of them (its latin1 is Windows-1252), and Python's.
@@ -88,7 +90,8 @@ class Words:
         self._lines = 1
         self._buffer = ""
         self._at = 0
-        self._comments = ("", "")
+        self._is_dump = False
+        self._last_comment = ""
         self._take(head)
 
     @property
@@ -99,8 +102,7 @@ class Words:
     @property
     def is_complete(self) -> bool:
         """Whether it ends as it should, as far as it says: mysqldump's last line is a comment."""
-        first, last = self._comments
-        return " dump " not in first or last.startswith("-- Dump completed")
+        return not self._is_dump or self._last_comment.startswith("-- Dump completed")
 
     def error(self, message: str) -> DumpError:
         """An error that says where."""
@@ -115,7 +117,9 @@ class Words:
         while (found := self._match(_WORD)) is not None:
             kind, value = found.lastgroup or "", found[0]
             if kind == "comment":
-                self._comments = (self._comments[0] or value, value)
+                # Not always the first: MariaDB's begins with one for its own client.
+                self._is_dump = self._is_dump or _HEAD.match(value) is not None
+                self._last_comment = value
             if kind in ("blank", "comment"):
                 continue
             if kind == "text":

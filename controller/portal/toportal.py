@@ -6,7 +6,7 @@ here when both sides are compared. Within a hostgroup things are added before ot
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -148,16 +148,24 @@ def look(portal: Portal, ours: Ours) -> tuple[dict[str, Theirs], int]:
 
 def plan(ours: Ours, seen: Mapping[str, Theirs], *, prune: bool) -> list[Work]:
     """What differs, hostgroup by hostgroup."""
-    return [_Difference(ours, name, theirs, prune).work for name, theirs in seen.items()]
+    made: dict[str, list[Thing]] = {}
+    for thing in ours.made:
+        made.setdefault(thing.hostgroup, []).append(thing)
+    return [
+        _Difference(ours, name, theirs, made.get(name, ()), prune).work
+        for name, theirs in seen.items()
+    ]
 
 
 class _Difference:
-    """Compares one hostgroup."""
+    """Compares one hostgroup; `made` is what syncs made in it."""
 
-    def __init__(self, ours: Ours, name: str, theirs: Theirs, prune: bool) -> None:
+    def __init__(
+        self, ours: Ours, name: str, theirs: Theirs, made: Iterable[Thing], prune: bool
+    ) -> None:
         self._ours = ours
         self._name = name
-        self._owned = {_one(t.kind, t.name): t for t in ours.made if t.hostgroup == name}
+        self._owned = {_one(thing.kind, thing.name): thing for thing in made}
         own = (Kind.HOSTGROUP, "") in self._owned
         gone = name not in ours.hosts
         # What is in a hostgroup that others made, and that we have no more, is no business of ours.

@@ -243,3 +243,72 @@ def test_what_would_harm_the_agents_of_its_hostgroup_is_left_out(
     assert (left["kind"], left["name"]) == ("binding", "sys/60_x.py(a)")
     assert "would harm agents" in left["reason"]
     assert bound(api) == {"web": ["sys/ntp"], "web2": ["sys/disk"]}
+
+
+def test_a_portal_that_lost_most_of_what_it_held_is_not_followed(
+    api: Api, portal: FalconPlus, sync: Sync
+) -> None:
+    for name in ("a", "b", "c"):
+        api.send("POST", "hosts", 201, json={"name": name})
+    number = portal.add("web", ("a", "b", "c"), ("sys/ntp", "sys/disk", "sys/cpu"))
+    sync("from-portal")
+    # Restored without grp_host and plugin_dir.
+    portal.members[number] = []
+    portal.plugins.clear()
+    assert "3 of the 3 members" in sync("from-portal", 409)["detail"]
+    portal.members[number] = ["a", "b", "c"]
+    assert "3 of the 3 bindings" in sync("from-portal", 409)["detail"]
+    assert hosts_of(api, "web") == ["a", "b", "c"]
+    assert len(sync("from-portal", accept_loss=True)["steps"]) == 3
+    assert bound(api) == {}
+
+
+def test_members_that_are_left_out_once_are_asked_for_again(
+    api: Api, portal: FalconPlus, sync: Sync
+) -> None:
+    for name in ("a", "b"):
+        api.send("POST", "hosts", 201, json={"name": name})
+    number = portal.add("web", ("a", "b"))
+    sync("from-portal")
+    hosts = [{"id": 1, "hostname": "b", "ip": ""}]
+    portal.faults.append((f"GET hostgroup/{number}", (200, {"hostgroup": {}, "hosts": hosts})))
+    assert sync("from-portal")["steps"] == []
+    portal.members[number] = ["b"]
+    assert told(sync("from-portal")) == [("remove", "member", "web", "a")]
+
+
+def test_a_hosts_name_is_one_whatever_its_case(
+    api: Api, portal: FalconPlus, sync: Sync, take_over: Import
+) -> None:
+    api.send("POST", "hosts", 201, json={"name": "web1"})
+    portal.add("web", ("WEB1",))
+    assert told(sync("from-portal"))[-1] == ("add", "member", "web", "web1")
+    assert sync("from-portal", prune=True)["steps"] == [] == take_over()["steps"]
+
+
+def test_one_hostgroup_that_the_portal_deleted_is_let_go(
+    api: Api, portal: FalconPlus, sync: Sync
+) -> None:
+    number = portal.add("web", (), ("sys/ntp",))
+    portal.add("other")
+    sync("from-portal")
+    del portal.groups[number]
+    assert told(sync("from-portal", hostgroups=["web"])) == [
+        ("remove", "binding", "web", "sys/ntp")
+    ]
+
+
+def test_a_directory_may_be_named_like_a_script(
+    api: Api,
+    portal: FalconPlus,
+    take_over: Import,
+    make_source: Callable[..., SourceRepository],
+) -> None:
+    publish(api, make_source(script="sys/60_disk/60_a.py"))
+    portal.add("web", ("a",))
+    take_over()
+    with api.context.database.write() as session:
+        host = session.scalars(select(Host.id)).one()
+        session.add(AgentRow(host_id=host, version="5.1.2", listed="", stamp=1))
+    portal.add("web2", ("a",), ("sys/60_disk",))
+    assert take_over()["skipped"] == [] and bound(api) == {"web2": ["sys/60_disk"]}
