@@ -4,6 +4,7 @@ values on.
 
 from __future__ import annotations
 
+import math
 import time
 
 from agentplugin.metrics import MAX_NAME_AND_TAGS, Batch, Defaults, Metric, parse_batch
@@ -66,7 +67,14 @@ class Intake:
             if self._tags:
                 metric.tags = f"{metric.tags},{self._tags}" if metric.tags else self._tags
             size = _size(metric.metric) + _size(metric.tags)
-            line = as_line(metric)
+            # What is refused anyway need not be encoded: a line of InfluxDB can hold a thousand such.
+            line = as_line(metric) if size <= MAX_NAME_AND_TAGS else b""
+            if not math.isfinite(metric.value):
+                # JSON has no word for it, and a sum of two large ones may come to it.
+                self.dropped += 1
+                if batch is not None:
+                    batch.dropped += 1
+                continue
             if size > MAX_NAME_AND_TAGS or len(line) > _MAX_LINE:
                 self.dropped += 1
                 if batch is not None:

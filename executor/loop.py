@@ -129,7 +129,10 @@ class Loop:
                 continue
             done([(family, (numeric, port))], "")
             return
-        _thread.start_new_thread(self._look_up, (host, port, done))
+        try:
+            _thread.start_new_thread(self._look_up, (host, port, done))
+        except RuntimeError as error:  # the unit's TasksMax is reached
+            self.post(done, [], f"cannot resolve {host}: {error}")
 
     def _look_up(self, host: str, port: int, done: Callable[[list[Any], str], None]) -> None:
         try:

@@ -17,7 +17,7 @@ from executor.manifest_readers import (
     LineReader,
     ValueReader,
     as_metrics,
-    safe_tag,
+    plugin_tag,
 )
 from executor.stderrlog import StderrLog
 
@@ -27,14 +27,15 @@ if TYPE_CHECKING:
     from typing import Any
 
     from agentplugin.metrics import Metric
-    from agentplugin.plans import PlannedManifest
+    from agentplugin.planned import PlannedManifest
+    from executor.loop import Timer
     from executor.manifest_aggregate import Aggregate
     from executor.process import Child
     from executor.runtime import Runtime
 
 LINES_AT_ONCE = 30000
 LINES_PER_SECOND = 500.0
-"""A plugin may print LINES_AT_ONCE in a burst and LINES_PER_SECOND for ever."""
+"""A plugin may print LINES_AT_ONCE lines, or values, in a burst and LINES_PER_SECOND for ever."""
 
 THROTTLE_SECONDS = 1.0
 """How long a plugin that printed more is not read: its pipe fills, and it waits."""
@@ -60,12 +61,14 @@ class Output:
     __slots__ = (
         "_aggregate",
         "_child",
+        "_is_throttled",
         "_kept",
         "_lines",
         "_planned",
         "_reader",
         "_refilled",
         "_report",
+        "_resume",
         "_runtime",
         "_stderr",
         "_stderr_began",
@@ -94,6 +97,8 @@ class Output:
         self._planned = planned
         self._stderr = StderrLog(runtime.logs, planned.path, ",".join(planned.format.args))
         self._aggregate: Aggregate | None = None
+        self._is_throttled = False
+        self._resume: Timer | None = None
         self._tokens = float(LINES_AT_ONCE)
         self._refilled = time.monotonic()
         self.samples = self.rejected = self.undeclared = self.throttled = 0
@@ -113,10 +118,11 @@ class Output:
         format_ = self._planned.format
         endpoint = self._runtime.intake.endpoint
         self._reader: LineReader | ValueReader
+        tag = plugin_tag(self._planned)
         if format_.name in (formats.BOUNDARY, formats.NAGIOS):
-            self._reader = LineReader(endpoint, self._planned.key, poll_ms, metrics)
+            self._reader = LineReader(endpoint, tag, poll_ms, metrics)
         else:
-            self._reader = ValueReader(endpoint, self._planned.key, format_)
+            self._reader = ValueReader(endpoint, tag, format_)
         self._lines = LineBuffer(LINE_BYTES)
         self._stderr_lines = LineBuffer(LINE_BYTES)
         self._kept = b""
@@ -186,7 +192,7 @@ class Output:
         check = nagios.read(name, text, code, int(time.time()))
         for trouble in check.troubles:
             self._reject(trouble)
-        plugin = safe_tag(self._planned.key)
+        plugin = plugin_tag(self._planned)
         endpoint = self._runtime.intake.endpoint
         self._hand_on(as_metrics(check.values, endpoint, plugin, self._planned.format.step))
         said = check.text or "printed nothing"
@@ -202,17 +208,29 @@ class Output:
         if self._tokens >= 0:
             return lines
         kept = lines[: max(0, len(lines) + int(self._tokens))]
-        if not self.throttled:
+        self._tokens = 0.0
+        self._throttle(len(lines) - len(kept), THROTTLE_SECONDS)
+        return kept
+
+    def _charge(self, values: int) -> None:
+        """A line of InfluxDB may hold thousands of values, and each costs what a line does."""
+        self._tokens -= values
+        if self._tokens < 0:
+            self._throttle(0, max(THROTTLE_SECONDS, -self._tokens / LINES_PER_SECOND))
+
+    def _throttle(self, lost: int, seconds: float) -> None:
+        if not self._is_throttled:
+            self._is_throttled = True
             self._runtime.log.warning(
-                f"plugin {self._planned.key}: prints more than {LINES_PER_SECOND:g} lines/s: "
+                f"plugin {self._planned.key}: prints more than {LINES_PER_SECOND:g} values/s: "
                 "throttled"
             )
-        self.throttled += len(lines) - len(kept)
-        self._tokens = 0.0
+        self.throttled += lost
         if self._child is not None:
             self._child.pause(True)
-            self._runtime.loop.call_later(THROTTLE_SECONDS, self._child.pause, False)
-        return kept
+            if self._resume is not None:
+                self._resume.cancel()
+            self._resume = self._runtime.loop.call_later(seconds, self._child.pause, False)
 
     def _take(self, lines: list[bytes]) -> None:
         now = time.time()
@@ -227,6 +245,8 @@ class Output:
                 self._reject(found.reason)
                 if found.undeclared:
                     self._quarantine(found.undeclared)
+        if len(metrics) > len(lines):
+            self._charge(len(metrics) - len(lines))
         if metrics and self._aggregate is not None:
             self.run_samples += len(metrics)
             self._aggregate.add(metrics)
@@ -261,17 +281,20 @@ class Output:
 
     def _happened(self, event: Event) -> None:
         self.events += 1
-        self._runtime.log.info(
-            f"plugin {self._planned.key}: event {event.kind}: {event.title}: {event.message}"
-        )
+        # The log holds weeks for people; a plugin that prints thousands must not turn it over.
+        if self.events <= _REMEMBERED:
+            self._runtime.log.info(
+                f"plugin {self._planned.key}: event {event.kind}: "
+                f"{event.title[:_SHOWN]}: {event.message[:_SHOWN]}"
+            )
         entry = {
             "plugin": self._planned.key,
             "title": event.title[:_SHOWN],
             "type": event.kind,
             "message": event.message[:_SHOWN],
-            "host": event.host or self._runtime.intake.endpoint,
-            "sender": event.sender,
-            "tags": event.tags,
+            "host": event.host[:_SHOWN] or self._runtime.intake.endpoint,
+            "sender": event.sender[:_SHOWN],
+            "tags": [tag[:_SHOWN] for tag in event.tags[:_REMEMBERED]],
             "timestamp": event.timestamp,
         }
         self.recent_events.append(entry)

@@ -4,6 +4,8 @@ Readers of formats are loaded when the first plugin asks for them.
 
 from __future__ import annotations
 
+import zlib
+
 from agentplugin import formats
 from agentplugin.measurements import Event, LineParser, Measurement
 from agentplugin.metrics import Metric
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
     from agentplugin.formats import Format
     from agentplugin.measurements import Rejected
+    from agentplugin.planned import PlannedManifest
     from agentplugin.values import Value
 
     Found = Union[list[Metric], Event, Rejected]
@@ -35,14 +38,24 @@ def safe_tag(text: str) -> str:
     return text.translate(_UNSAFE_TAG)
 
 
+def plugin_tag(planned: PlannedManifest) -> str:
+    """The value of the tag `plugin`: the path, and for a program with arguments a digest of those,
+    because they may be long, or hold a password.
+    """
+    path = safe_tag(planned.path)
+    if planned.key == planned.path or not planned.format.args:
+        return path
+    return f"{path}~{zlib.crc32(chr(0).join(planned.format.args).encode('utf-8', 'replace')):08x}"
+
+
 class LineReader:
-    """Reads lines. `line` gives the metrics of one, an Event, or a Rejected."""
+    """Reads lines. `line` gives the metrics of one, an Event, or a Rejected; `tag` of `plugin_tag`."""
 
     __slots__ = ("_endpoint", "_parser", "_plugin", "_step")
 
-    def __init__(self, endpoint: str, plugin: str, poll_ms: int, declared: Sequence[str]) -> None:
+    def __init__(self, endpoint: str, tag: str, poll_ms: int, declared: Sequence[str]) -> None:
         self._endpoint = endpoint
-        self._plugin = f"plugin={safe_tag(plugin)}"
+        self._plugin = f"plugin={tag}"
         self._step = max(MIN_STEP, -(-poll_ms // 1000))
         self._parser = LineParser(declared)
 
@@ -63,13 +76,13 @@ class LineReader:
 
 
 class ValueReader:
-    """Reads the lines of Telegraf's and Prometheus' formats."""
+    """Reads the lines of Telegraf's and Prometheus' formats; `tag` of `plugin_tag`."""
 
     __slots__ = ("_endpoint", "_parse", "_plugin", "_step")
 
-    def __init__(self, endpoint: str, plugin: str, format_: Format) -> None:
+    def __init__(self, endpoint: str, tag: str, format_: Format) -> None:
         self._endpoint = endpoint
-        self._plugin = safe_tag(plugin)
+        self._plugin = tag
         self._step = format_.step
         if format_.name == formats.PROMETHEUS:
             from agentplugin import promtext
@@ -92,12 +105,19 @@ class ValueReader:
 
 
 def as_metrics(values: list[Value], endpoint: str, plugin: str, step: int) -> list[Metric]:
-    """Values of other formats as Falcon's, with the plugin's name as one more tag."""
+    """Values of other formats as Falcon's, with `plugin` as one more tag; see `plugin_tag`."""
     found = []
+    known: dict[str, str] | None = None
+    tags = ""
     for value in values:
-        pairs = {safe_tag(key): safe_tag(text) for key, text in value.tags.items()}
-        pairs["plugin"] = plugin
-        tags = ",".join(f"{key}={text}" for key, text in pairs.items())
+        if value.tags is not known:
+            known = value.tags
+            pairs = {safe_tag(key): safe_tag(text) for key, text in known.items()}
+            if "plugin" in pairs:
+                # The series' own stays apart, as Prometheus does with labels of its own (honor_labels).
+                pairs["exported_plugin"] = pairs.pop("plugin")
+            pairs["plugin"] = plugin
+            tags = ",".join(f"{key}={text}" for key, text in pairs.items())
         found.append(
             Metric(endpoint, value.metric, value.value, step, value.kind, tags, value.timestamp)
         )

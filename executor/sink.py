@@ -132,7 +132,15 @@ class Sink(ABC):
         self._start = start
         self._pending = lines[: self._limit]
         self._busy = True
-        self._send(self._pending)
+        try:
+            self._send(self._pending)
+        except Exception as error:
+            # Whatever it is must not end the sink: its values would wait for ever. What cannot be
+            # encoded is the values' own fault, and never will be.
+            if self._busy:
+                self._not_taken(
+                    f"cannot send: {type(error).__name__}: {error}", isinstance(error, ValueError)
+                )
 
     def _taken(self) -> None:
         if self._failures:

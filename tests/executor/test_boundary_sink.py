@@ -17,10 +17,16 @@ from tests.executor.manifest_source import install
 
 
 class Backend:
-    """Keeps the calls of each accepted batch; `statuses` are answered first."""
+    """Keeps the calls of each accepted batch; `statuses` are answered first.
+
+    known: metrics that are defined there, if not all; other values are refused within a 200.
+    no_events: a batch with an event in it is refused.
+    """
 
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
+        self.known: set[str] = set()
+        self.no_events = False
         self.accounts: set[str] = set()
         self.statuses: list[int] = []
         outer = self
@@ -31,12 +37,17 @@ class Backend:
                 status = outer.statuses.pop(0) if outer.statuses else 200
                 outer.accounts.add(self.headers["Authorization"])
                 calls = json.loads(gzip.decompress(body))
+                if outer.no_events and any(call["path"] == "/v1/events" for call in calls):
+                    status = 422
+                results = [outer.judged(call) for call in calls]
                 if status == 200 and self.path == "/v1/batch":
-                    outer.calls.extend(calls)
+                    pairs = zip(calls, results, strict=True)
+                    outer.calls.extend(call for call, result in pairs if result["status"] == 200)
+                answer = json.dumps({"result": results}).encode()
                 self.send_response(status)
-                self.send_header("Content-Length", "13")
+                self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
-                self.wfile.write(b'{"result":[]}')
+                self.wfile.write(answer)
 
             def log_message(self, *_arguments: Any) -> None:
                 pass
@@ -46,6 +57,13 @@ class Backend:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1/batch"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()
+
+    def judged(self, call: dict[str, Any]) -> dict[str, Any]:
+        """What a batch answers to one of its calls."""
+        values = call["body"] if call["path"] == "/v1/measurements" else []
+        if self.known and any(value[1] not in self.known for value in values):
+            return {"status": 404, "body": {"error": "ERR_UNKNOWN_METRICS"}}
+        return {"status": 200}
 
     def bodies(self, path: str) -> list[Any]:
         return [call["body"] for call in self.calls if call["path"] == path]
@@ -95,3 +113,33 @@ def test_values_events_and_messages_reach_a_boundary_backend_once(
     sinks = json.loads(host.get("/sinks"))["data"]["boundary"]
     assert (sinks["delivered"], sinks["waiting"]) == (2, 0)
     assert "api.secret" not in host.get("/config/reload") and "api.secret" not in host.log
+
+
+VALUES = "print('\\n'.join('TEST_VALUE %d s%d 1795290000' % (n, n) for n in range(8)))\n"
+
+
+def boundary_host(host: Host, backend: Backend, code: str) -> None:
+    install(host, code)
+    host.cfg["executor"]["boundary"] = {"url": backend.url, "email": "e", "token": "t"}
+    host.bind({"plugin": "check", "config": {"pollInterval": 60000}})
+    host.start()
+
+
+def told(host: Host) -> Any:
+    return json.loads(host.get("/sinks"))["data"]["boundary"]
+
+
+def test_an_event_that_is_refused_costs_no_value(host: Host, backend: Backend) -> None:
+    backend.no_events = True
+    boundary_host(host, backend, "print('_bevent:bad')\n" + VALUES)
+    wait_until(lambda: told(host)["delivered"] == 8, "all values came")
+    assert told(host)["refused"] == 0
+    assert "1 events and messages were refused for good" in host.log
+
+
+def test_metrics_that_nobody_defined_are_left_out(host: Host, backend: Backend) -> None:
+    backend.known = {"TEST_VALUE"}
+    boundary_host(host, backend, VALUES + "print('TEST_OTHER 1 s 1795290000')\n")
+    wait_until(lambda: told(host)["waiting"] == 0 and told(host)["delivered"], "it is through")
+    assert (told(host)["delivered"], told(host)["refused"]) == (8, 1)
+    assert sum(len(body) for body in backend.bodies("/v1/measurements")) == 8

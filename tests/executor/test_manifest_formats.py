@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 from tests.executor.harness import Host, wait_until
@@ -39,7 +40,7 @@ def test_a_nagios_check_gives_its_state_and_performance_data(host: Host) -> None
     entry = host.wait_state(key, "ok")
     assert entry["Reason"] == "CRITICAL: DISK CRITICAL - free space: / 3326 MB"
     assert (entry["Format"], entry["Cycle"], entry["Args"]) == ("nagios", 60, "CRITICAL,2")
-    plugin = "plugin=checks/check_disk(CRITICAL_2)"
+    plugin = f"plugin=checks/check_disk~{zlib.crc32(b'CRITICAL' + bytes(1) + b'2'):08x}"
     assert by_tags(host, 6) == {
         f"check_disk.status/{plugin}": (2.0, "GAUGE"),
         f"check_disk.value/perfdata=/,unit=MB,{plugin}": (2643.0, "GAUGE"),
@@ -66,7 +67,7 @@ def test_telegraf_and_prometheus_programs_and_their_bad_lines(host: Host) -> Non
     host.script(
         "prom/text",
         "#!/bin/sh\ncat <<'END'\n# HELP jobs_total Jobs.\n# TYPE jobs_total counter\n"
-        'jobs_total{kind="a,b"} 3\nqueue NaN\nqueue{} 4 1795290000123\nEND\n',
+        'jobs_total{kind="a,b",plugin="x"} 3\nqueue NaN\nqueue{} 4 1795290000123\nEND\n',
     )
     host.bind(
         program("telegraf-exec", path="tele/exec"),
@@ -79,11 +80,11 @@ def test_telegraf_and_prometheus_programs_and_their_bad_lines(host: Host) -> Non
     entry = host.wait_state("prom/text()", "ok")
     assert (entry["Rejected"], entry["Cycle"]) == (1, 3600)
     values = by_tags(host, 5)
-    assert values["disk.used/path=/var_log,plugin=tele/exec()"] == (5.0, "GAUGE")
-    assert values["disk.free/path=/var_log,plugin=tele/exec()"] == (2.5, "GAUGE")
-    assert values["loop.v/n=1,plugin=tele/execd()"] == (3.0, "GAUGE")
-    assert values["jobs_total/kind=a_b,plugin=prom/text()"] == (3.0, "COUNTER")
-    assert values["queue/plugin=prom/text()"] == (4.0, "GAUGE")
+    assert values["disk.used/path=/var_log,plugin=tele/exec"] == (5.0, "GAUGE")
+    assert values["disk.free/path=/var_log,plugin=tele/exec"] == (2.5, "GAUGE")
+    assert values["loop.v/n=1,plugin=tele/execd"] == (3.0, "GAUGE")
+    assert values["jobs_total/kind=a_b,exported_plugin=x,plugin=prom/text"] == (3.0, "COUNTER")
+    assert values["queue/plugin=prom/text"] == (4.0, "GAUGE")
     steps = {sample["metric"]: sample["step"] for sample in host.samples()}
     assert (steps["loop.v"], steps["queue"], steps["disk.used"]) == (30, 3600, 60)
 
@@ -118,3 +119,16 @@ def test_a_binding_that_no_host_can_run_is_named_and_the_others_run(host: Host) 
     assert "'nrpe' is not known" in reasons["binding 2"]
     assert '"step" must be whole seconds' in reasons["binding 3"]
     assert '"args" must be a list of texts' in reasons["binding 4"]
+
+
+def test_a_line_of_many_values_costs_what_as_many_lines_do(host: Host) -> None:
+    host.script(
+        "tele/wide",
+        "#!/usr/bin/python3\nimport time\n"
+        "line = 'w ' + ','.join('f%d=1' % n for n in range(2000))\n"
+        "for _ in range(20):\n    print(line, flush=True)\ntime.sleep(60)\n",
+    )
+    host.bind(program("telegraf-execd", path="tele/wide"))
+    host.start()
+    wait_until(lambda: "prints more than 500 values/s: throttled" in host.log, "throttled")
+    assert host.plugins()["tele/wide()"]["Samples"] <= 32_000
