@@ -1,24 +1,29 @@
 """Callback `plugfleet_report`: tells the controller what a deployment from a shell came to.
 
-It imports nothing of plugfleet's, so that it works in any execution environment; what it sends is
-docs/rest-api.md's `POST /api/v1/reports`.
+It needs nothing but the checkout that it lies in, so that it works in any execution environment; what it
+sends is docs/rest-api.md's `POST /api/v1/reports`.
 """
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
+import sys
 import time
-import urllib.error
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.urls import ConnectionError as UrlConnectionError
-from ansible.module_utils.urls import open_url
 from ansible.plugins.callback import CallbackBase
+
+# Plugins of Ansible work from a checkout, where nothing is installed: its rooms are importable from its top.
+_CHECKOUT = str(Path(__file__).resolve().parents[1])
+if _CHECKOUT not in sys.path:
+    sys.path.insert(0, _CHECKOUT)
+
+from roles.plugin_source.control.asking import NotReachable, Refused, ask  # noqa: E402
 
 DOCUMENTATION = """
 name: plugfleet_report
@@ -27,7 +32,8 @@ short_description: Tells a plugfleet controller what a deployment came to on eac
 description:
   - When C(deploy-plugins.yml) has ended, the results of the hosts that come from a controller's inventory are
     sent to it. It then shows them as it shows deployments of its own.
-  - Silent where the inventory is not a controller's, and inside of the controller's own runs.
+  - Silent where the inventory is not a controller's, and inside of the controller's own runs; those that AWX
+    carries out for it have the extra variable C(plugfleet_wave).
   - A report that fails is a warning and never fails the play.
 options:
   token:
@@ -98,7 +104,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core has no
         """Learn which hosts come from a controller, and what their plans are."""
         manager = play.get_variable_manager()
         inventory = manager._inventory if manager else None
-        if inventory is None or not self._is_wanted():
+        if inventory is None or "plugfleet_wave" in manager.extra_vars or not self._is_wanted():
             return
         variables = inventory.groups["all"].vars
         self._controller = str(variables.get("plugin_source_controller") or "")
@@ -164,6 +170,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core has no
             "warnings": [str(line)[:_MOST_MESSAGE] for line in visited.get("warnings") or ()],
             "steps": [_only(step, _STEP, _MOST_MESSAGE) for step in visited.get("steps") or ()],
             "diff": [_only(entry, _DIFF, _MOST_DIFF) for entry in visited.get("diff") or ()],
+            "plugins": visited.get("plugins"),
         }
 
     def _send(self, body: bytes) -> dict[str, Any]:
@@ -173,7 +180,6 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core has no
             RuntimeError: says what the controller answered in the end, or that it did not.
         """
         headers = {
-            "Authorization": f"Bearer {self.get_option('token')}",
             "Content-Type": "application/json",
             # A further try of a report that had arrived is not recorded twice.
             "Idempotency-Key": str(uuid.uuid4()),
@@ -183,25 +189,20 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core has no
         again = False
         while True:
             try:
-                with open_url(
+                answer = ask(
+                    self.get_option,
                     f"{self._controller.rstrip('/')}/api/v1/reports",
-                    method="POST",
-                    data=body,
+                    program="plugfleet-report",
                     headers=headers,
-                    timeout=self.get_option("timeout"),
-                    validate_certs=self.get_option("validate_certs"),
-                    ca_path=self.get_option("ca_path"),
-                    follow_redirects="no",
-                    http_agent="plugfleet-report",
-                ) as response:
-                    answer: dict[str, Any] = json.loads(response.read())
-                    return answer
-            except urllib.error.HTTPError as error:
-                with error:
-                    reason = f"it answered {error.code} {_detail(error)}".strip()
-                final = error.code not in _LATER and not (again and error.code == _TAKEN)
-            except (UrlConnectionError, http.client.HTTPException, OSError) as error:
-                reason, final = str(getattr(error, "reason", None) or error), False
+                    data=body,
+                )
+                taken: dict[str, Any] = json.loads(answer.body)
+                return taken
+            except Refused as error:
+                reason = f"it answered {error}"
+                final = error.status not in _LATER and not (again and error.status == _TAKEN)
+            except NotReachable as error:
+                reason, final = str(error), False
             wait = next(waits, None)
             if final or wait is None or time.monotonic() + wait > deadline:
                 raise RuntimeError(reason)
@@ -223,10 +224,3 @@ def _named(hosts: Mapping[str, Any]) -> str:
     shown = ", ".join(sorted(hosts)[:_NAMED])
     more = f" and {len(hosts) - _NAMED} more" if len(hosts) > _NAMED else ""
     return f"{len(hosts)} host{'s' if len(hosts) > 1 else ''} ({shown}{more})"
-
-
-def _detail(error: urllib.error.HTTPError) -> str:
-    try:
-        return str(json.loads(error.read(65536))["detail"])
-    except (ValueError, KeyError, TypeError, OSError):
-        return ""

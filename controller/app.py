@@ -17,8 +17,10 @@ from controller.audit.api import router as audit
 from controller.auth.api import router as tokens
 from controller.auth.vault import load_vault
 from controller.bindings.api import router as bindings
+from controller.bindings.overrideapi import router as overrides
 from controller.catalog.api import router as sources
 from controller.catalog.deps import publisher_of
+from controller.catalog.importapi import router as source_imports
 from controller.catalog.publish import Catalog
 from controller.catalog.releaseapi import router as releases
 from controller.database.engine import Database
@@ -37,8 +39,12 @@ from controller.operations.health import router as health
 from controller.overview.api import router as overview
 from controller.plans.api import router as plans
 from controller.plans.flow import PlanWatch
+from controller.plugins.api import router as plugins
+from controller.plugins.healthapi import router as plugin_health
+from controller.plugins.offered import Offers
 from controller.portal.api import router as portal
 from controller.reports.api import router as reports
+from controller.schemas.api import router as schemas
 from controller.settings import Settings
 from controller.web import problems
 from controller.web.deps import Context, Turns
@@ -51,15 +57,20 @@ _ROUTERS: tuple[APIRouter, ...] = (
     audit,
     imports,
     hosts,
+    overrides,
     hostgroups,
     agents,
     reports,
     overview,
     configuration,
     sources,
+    source_imports,
     releases,
     bindings,
+    plugins,
+    plugin_health,
     plans,
+    schemas,
     inventory,
     portal,
     deployments,
@@ -90,6 +101,7 @@ def create_app(context: Context) -> FastAPI:
         # Not the argument: tests, which need one after another, build the routes only once.
         context: Context = app.state.context
         app.state.inventories = Bodies()
+        app.state.offers = Offers()
         app.state.turns = Turns()
         await run_in_threadpool(publisher_of(context).sync_at_start)
         watch = PlanWatch(context.database, context.vault)
@@ -102,7 +114,8 @@ def create_app(context: Context) -> FastAPI:
             if heard is None:
                 heard = app.state.agents = await run_in_threadpool(begin, context.settings)
             if heard is not None:
-                await run_in_threadpool(heard.follow, context.database, context.vault)
+                publisher = publisher_of(context)
+                await run_in_threadpool(heard.follow, context.database, context.vault, publisher)
             await run_in_threadpool(dispatcher.start)
             app.state.dispatcher, app.state.streams = dispatcher, streams
             yield

@@ -21,13 +21,14 @@ from pydantic_settings import (
 )
 
 from controller.errors import PlugfleetError
+from controller.execution import ExecutionSettings
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _DEFAULT_DATA_DIR = Path("~/.local/share/plugfleet")
 
 
-class Settings(BaseSettings):
+class Settings(ExecutionSettings):
     """What a controller needs to know before it can open its database."""
 
     model_config = SettingsConfigDict(env_prefix="PLUGFLEET_", extra="forbid")
@@ -78,7 +79,7 @@ class Settings(BaseSettings):
             le=30,
             description="Seconds after which another controller takes over a dead one's work.",
         ),
-    ] = 15
+    ] = 30
     source_timeout: Annotated[
         float, Field(gt=0, description="Seconds that one source's git server may take.")
     ] = 60

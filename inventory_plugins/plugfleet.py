@@ -1,8 +1,8 @@
 """Inventory plugin `plugfleet`: the controller's hosts, hostgroups, plans and connection variables.
 
 What it reads is docs/rest-api.md's `GET /api/v1/inventory`. It lies in a plain folder that ansible.cfg
-names, as AWX's inventory updates find only that; and it imports nothing of plugfleet's, so that it
-works in any execution environment.
+names, as AWX's inventory updates find only that; and it needs nothing but the checkout that it lies in,
+so that it works in any execution environment.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import os
 import stat
+import sys
 import tempfile
-import urllib.error
 import urllib.parse
 from collections.abc import Mapping
 from hashlib import sha256
@@ -19,9 +19,19 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleParserError
-from ansible.module_utils.urls import ConnectionError as UrlConnectionError
-from ansible.module_utils.urls import SSLValidationError, open_url
 from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
+
+# Plugins of Ansible work from a checkout, where nothing is installed: its rooms are importable from its top.
+_CHECKOUT = str(Path(__file__).resolve().parents[1])
+if _CHECKOUT not in sys.path:
+    sys.path.insert(0, _CHECKOUT)
+
+from roles.plugin_source.control.asking import (  # noqa: E402
+    NotReachable,
+    NotTrusted,
+    Refused,
+    ask,
+)
 
 DOCUMENTATION = """
 name: plugfleet
@@ -163,8 +173,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
         kept = _Kept(self._folder(), address, token) if self.get_option("cached") else None
         etag, body = kept.read() if kept else ("", b"")
         try:
-            answered = self._ask(address, token, "" if fresh else etag)
-        except _NotReachable as error:
+            answered = self._ask(address, "" if fresh else etag)
+        except _NotNow as error:
             if not (body and self.get_option("stale_ok")):
                 raise AnsibleParserError(f"plugfleet: {error}") from None
             self.display.warning(
@@ -184,41 +194,35 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
                 )
         return document
 
-    def _ask(self, address: str, token: str, etag: str) -> tuple[str, bytes] | None:
+    def _ask(self, address: str, etag: str) -> tuple[str, bytes] | None:
         """ETag and body, or None where the document is still the one of the ETag given."""
-        headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+        headers = {"Accept": "application/json"}
         if etag:
             headers["If-None-Match"] = etag
         try:
-            response = open_url(
+            answer = ask(
+                self.get_option,
                 address,
+                program="plugfleet-inventory",
                 headers=headers,
-                timeout=self.get_option("timeout"),
-                validate_certs=self.get_option("validate_certs"),
-                ca_path=self.get_option("ca_path"),
-                follow_redirects="no",
-                http_agent="plugfleet-inventory",
+                most=_MOST_BYTES + 1,
             )
-            with response:
-                body = response.read(_MOST_BYTES + 1)
-                if len(body) > _MOST_BYTES:
-                    raise AnsibleParserError(f"plugfleet: {address} answered without end")
-                return response.headers.get("ETag", ""), body
-        except urllib.error.HTTPError as error:
-            with error:
-                if error.code == 304:
-                    return None
-                said = _said(error)
-            message = f"{address} answered {error.code}{said}"
-            if error.code >= 500:
-                raise _NotReachable(message) from None
-            hint = "; it needs scope operator, or `secrets: false`" if error.code == 403 else ""
+        except Refused as error:
+            if error.status == 304:
+                return None
+            said = "; ".join(part for part in (error.detail, error.hint) if part)
+            message = f"{address} answered {error.status}{f': {said}' if said else ''}"
+            if error.status >= 500:
+                raise _NotNow(message) from None
+            hint = "; it needs scope operator, or `secrets: false`" if error.status == 403 else ""
             raise AnsibleParserError(f"plugfleet: {message}{hint}") from None
-        except SSLValidationError as error:
+        except NotTrusted as error:
             raise AnsibleParserError(f"plugfleet: {error}") from None
-        except (UrlConnectionError, urllib.error.URLError, OSError) as error:
-            reason = getattr(error, "reason", None) or error
-            raise _NotReachable(f"the controller {address} cannot be reached: {reason}") from None
+        except NotReachable as error:
+            raise _NotNow(f"the controller {address} cannot be reached: {error}") from None
+        if len(answer.body) > _MOST_BYTES:
+            raise AnsibleParserError(f"plugfleet: {address} answered without end")
+        return answer.etag, answer.body
 
     def _folder(self) -> Path:
         given = self.get_option("cache_dir")
@@ -278,7 +282,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
             self._add_host_to_keyed_groups(keyed, variables, host, strict=strict)
 
 
-class _NotReachable(Exception):
+class _NotNow(Exception):
     """The controller gives no answer, for now."""
 
 
@@ -339,12 +343,3 @@ def _parsed(body: bytes, address: str) -> Mapping[str, Any]:
     raise AnsibleParserError(
         f"plugfleet: {address} answered something else than an inventory; is it a controller's URL?"
     )
-
-
-def _said(error: urllib.error.HTTPError) -> str:
-    """What a problem document says, to be put behind the status."""
-    try:
-        problem = json.loads(error.read(65536))
-        return ": " + "; ".join(part for part in (problem["detail"], problem["hint"]) if part)
-    except (ValueError, KeyError, TypeError, OSError):
-        return ""

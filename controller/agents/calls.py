@@ -172,6 +172,11 @@ class Calls:
             if entry is None:
                 raise Refused(f"plugfleet: there is no host {shown(name)}")
             raise Refused(f"plugfleet: no plugin was bound to host {shown(name)} yet")
+        if not entry.is_fit():
+            raise Refused(
+                f"plugfleet: the list of host {shown(name)} is not made for agent "
+                f"{shown(entry.version)} yet"
+            )
         if entry.told != entry.listed and _may_be(connection, entry):
             entry.told = entry.listed
             self._unwritten[entry.host_id] = entry

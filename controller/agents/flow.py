@@ -15,7 +15,9 @@ from controller.agents.follower import Follower
 from controller.agents.lists import Lists
 from controller.agents.server import Limits, ListenError, Server, tls_context
 from controller.agents.upstream import Upstream
+from controller.agents.withholding import Guard
 from controller.auth.vault import Vault
+from controller.catalog.flow import Publisher
 from controller.database.engine import Database
 from controller.settings import Settings, split_address
 
@@ -67,9 +69,16 @@ class Agents:
             self._end_loop()
             raise
 
-    def follow(self, database: Database, vault: Vault) -> None:
-        """Begin to write what agents tell, and to tell them what the database says."""
-        self._follower = Follower(database, vault, self._file, self._calls, self._lists, self.call)
+    def follow(self, database: Database, vault: Vault, publisher: Publisher) -> None:
+        """Begin to write what agents tell, and to tell them what the database says.
+
+        Args:
+            publisher: knows what agents die of in releases.
+        """
+        guard = Guard(publisher)
+        self._follower = Follower(
+            database, vault, guard, self._file, self._calls, self._lists, self.call
+        )
         self._follower.start()
 
     def stop(self) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from controller.agents import claims, planned, recorder, unknown
 from controller.agents.calls import Batch, Calls
 from controller.agents.lists import Entry, Lists, save
+from controller.agents.withholding import Guard
 from controller.auth.vault import Vault
 from controller.database import counters
 from controller.database.engine import Database
@@ -58,6 +59,7 @@ class Follower:
         self,
         database: Database,
         vault: Vault,
+        guard: Guard,
         file: Path,
         calls: Calls,
         lists: Lists,
@@ -65,12 +67,14 @@ class Follower:
     ) -> None:
         self._database = database
         self._vault = vault
+        self._guard = guard
         self._file = file
         self._calls = calls
         self._lists = lists
         self._on_loop = on_loop
         self._remembers = lists.remembers
         self._place = _Place()
+        self._overtaken = False  # agents, or their releases, are others than when plans were read
         # Without plans a heartbeat is written, and says nothing of its host's state.
         self._plans = planned.Plans({}, {}, "")
         self._put: dict[int, tuple[object, ...]] = {}
@@ -102,7 +106,12 @@ class Follower:
 
     def _try(self) -> None:
         """Take each step, whatever became of the ones before: a plan that cannot be read costs no heartbeat."""
-        for step in (self._follow_plans, self._write, self._follow_deliveries):
+        for step in (
+            self._follow_plans,
+            self._write,
+            self._follow_agents,
+            self._follow_deliveries,
+        ):
             try:
                 step()
             except PlugfleetError as error:
@@ -123,6 +132,7 @@ class Follower:
             if number == self._place.plans:
                 return
             plans = planned.read(session, self._vault)
+        plans = self._guard.apply(plans)
         with self._database.write() as session:
             # Nobody else writes lists, or makes or deletes hosts, until this transaction ends.
             counters.lock(session, counters.PLANS)
@@ -174,6 +184,7 @@ class Follower:
                 entry.peer,
                 entry.claimed,
                 entry.address,
+                entry.fits,
             )
             there[entry.host_id] = mark
             if self._put.get(entry.host_id) != mark:
@@ -210,8 +221,18 @@ class Follower:
         self._behind_since = 0.0
         AGENT_UNWRITTEN_SECONDS.set(0)
 
+    def _follow_agents(self) -> None:
+        """Let lists be worked out anew, by every controller, for agents that are others now."""
+        if not self._overtaken:
+            return
+        # By itself: whoever changes plans locks their counter before any host.
+        with self._database.write() as session:
+            counters.advance(session, counters.PLANS)
+        self._overtaken = False
+
     def _write_known(self, session: Session, batch: Batch) -> None:
-        recorder.write_seen(session, self._plans, batch.seen)
+        if recorder.write_seen(session, self._plans, batch.seen):
+            self._overtaken = True
         claims.flag(session, batch.claims)
         for host_id in batch.claims:
             self._put.pop(host_id, None)  # what the event loop has by now is not what was put

@@ -19,7 +19,8 @@ from controller.fleet.models import HostState
 
 # A visit is recorded while a heartbeat that was sent before it may still be on its way.
 _ON_ITS_WAY = 5.0  # seconds
-# In the place of a plan's digest: a host that had its plan, and whose agent reported something else.
+# In the place of a plan's digest: a host that had its plan, and whose agent reported something else,
+# or is not told all of it any more.
 _UNLIKE = "unlike:"
 _BY_ITSELF = (HostState.PENDING, HostState.UNREACHABLE)
 
@@ -60,17 +61,21 @@ def judge(standing: Standing, planned: Planned, plans: Plans, seen: Seen) -> Ver
         host = {"reported_release": number, "reported_commit": seen.head}
     if not seen.head or not plans.wanted:
         pass
+    elif planned.withheld:
+        if has_plan and standing.state == HostState.CONVERGED and fresh:
+            host |= _unlike(standing, planned.withheld, HostState.DRIFTED)
+            host["last_error"] = f"not told to its agent: {planned.withheld}"
+            agent["config_plan"] = host["reported_plan"]
     elif seen.head == plans.wanted:
         if not has_plan and _has_all_else(standing, planned, seen):
             host |= {"reported_plan": planned.plan, "last_error": ""}
             host |= _moved(standing, HostState.CONVERGED)
             agent = {"config": planned.config, "config_plan": planned.plan}
     elif has_plan and standing.state == HostState.CONVERGED and fresh:
-        unlike = _UNLIKE + hashlib.sha256(seen.head.encode()).hexdigest()[:40]
         state = HostState.DRIFTED if number is None else HostState.PENDING
-        host |= {"reported_plan": unlike} | _moved(standing, state)
+        host |= _unlike(standing, seen.head, state)
         host["last_error"] = f"its agent reports {seen.head}" if number is None else ""
-        agent["config_plan"] = unlike
+        agent["config_plan"] = host["reported_plan"]
     agent = {name: value for name, value in agent.items() if getattr(standing, name) != value}
     return Verdict(host, agent)
 
@@ -93,6 +98,11 @@ def _has_all_else(standing: Standing, planned: Planned, seen: Seen) -> bool:
 def _is_fresh(standing: Standing, seen: Seen) -> bool:
     """Whether its last heartbeat was surely sent after the host came into its state."""
     return seen.at - standing.state_since.timestamp() >= _ON_ITS_WAY
+
+
+def _unlike(standing: Standing, what: str, state: HostState) -> dict[str, Any]:
+    unlike = _UNLIKE + hashlib.sha256(what.encode()).hexdigest()[:40]
+    return {"reported_plan": unlike} | _moved(standing, state)
 
 
 def _moved(standing: Standing, state: HostState) -> dict[str, Any]:

@@ -22,13 +22,17 @@ from typing import TypedDict
 
 import structlog
 
+from agentplugin.agents import reported_as
 from controller.agents.wire import encode
 
 log = structlog.get_logger(__name__)
 
 LONG_AWAY = 600.0
 """Seconds after which an agent that comes back is told to look again."""
-_FORMAT = 1
+ANY = "*"
+"""What a list fits that whatever agent bears it."""
+_BETWEEN = ";"
+_FORMAT = 2
 
 
 class Kept(TypedDict):
@@ -56,6 +60,8 @@ class Entry:
         claimed: whether another address has sent heartbeats in its name.
         told: digest of the list that it was told last, or empty.
         version: of its agent, as that said.
+        fits: the reports of an agent's version that the list is fit for (see fits_text); another agent
+            would die of something in it.
         ip: the address that its agent says it has.
         at: moment of its last heartbeat, in seconds since 1970; 0 is none since the start.
         heard: the same on the monotonic clock.
@@ -73,13 +79,25 @@ class Entry:
     claimed: bool = False
     told: str = ""
     version: str = ""
+    fits: str = ANY
     ip: str = ""
     at: float = 0.0
     heard: float = 0.0
 
+    def is_fit(self) -> bool:
+        """Whether the agent bears its list, by what it reported since the start of this controller."""
+        if self.fits == ANY or not self.heard:
+            return True
+        return reported_as(self.version) in self.fits.split(_BETWEEN)
+
     def look_again(self) -> None:
         """Let the agent look into its plugin directory at its next question."""
         self.stamp = next_stamp(self.stamp)
+
+
+def fits_text(reports: Iterable[str] | None) -> str:
+    """`Entry.fits` of some of agentplugin.agents.REPORTS; None is all."""
+    return ANY if reports is None else _BETWEEN.join(sorted(reports))
 
 
 def next_stamp(last: int) -> int:
@@ -153,7 +171,7 @@ class Lists:
     def export(self) -> Kept:
         """All that a restart without the database needs."""
         rows: list[list[str | int]] = [
-            [name, e.host_id, e.plugins.decode(), e.listed, e.stamp, e.landed, e.head, e.peer]
+            [name, e.host_id, e.plugins.decode(), e.listed, e.stamp, *_texts(e)]
             for name, e in self._entries.items()
         ]
         return {"format": _FORMAT, "forgotten": self._forgotten, "hosts": rows}
@@ -189,11 +207,15 @@ def save(file: Path, kept: Kept) -> None:
     partial.replace(file)
 
 
+def _texts(entry: Entry) -> tuple[str, str, str, str]:
+    return entry.landed, entry.head, entry.peer, entry.fits
+
+
 def _loaded(rows: list[list[str | int]]) -> Iterator[tuple[str, Entry]]:
-    for name, host_id, plugins, listed, stamp, landed, head, peer in rows:
+    for name, host_id, plugins, listed, stamp, *texts in rows:
         entry = Entry(int(host_id), encode(json.loads(str(plugins))), str(listed), int(stamp))
-        entry.landed, entry.head = str(landed), str(head)
-        entry.peer = entry.kept_peer = str(peer)
+        entry.landed, entry.head, entry.peer, entry.fits = map(str, texts)
+        entry.kept_peer = entry.peer
         yield str(name), entry
 
 
@@ -202,7 +224,7 @@ def _merge(old: Entry, new: Entry) -> None:
     if new.listed != old.listed and new.stamp <= old.stamp:
         new.stamp = next_stamp(old.stamp)
     old.stamp = max(old.stamp, new.stamp)
-    old.plugins, old.listed = new.plugins, new.listed
+    old.plugins, old.listed, old.fits = new.plugins, new.listed, new.fits
     if new.landed:
         old.landed = new.landed
     old.address = new.address

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ForeignKey, String
+from sqlalchemy import BigInteger, ForeignKey, String, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from controller.database.base import Base, Json, UtcDateTime, now
@@ -26,6 +26,7 @@ class AgentRow(Base):
         listed: digest of the plugins that it is told to run; empty where it never had any (see lists).
         delivered: `hosts.reported_commit`, as it was when `stamp` was last looked at.
         landed: the commit that its plugin directory was last known to have come to.
+        withheld: what its agent would die of and is not told, and why; empty if nothing (see withholding).
         stamp: MinePlugins' Timestamp: grows whenever the agent must look again (see lists).
         config: digest of all of its plan that only a deployment can bring.
         config_plan: `hosts.reported_plan` when that configuration was known to be there.
@@ -45,6 +46,7 @@ class AgentRow(Base):
     listed: Mapped[str] = mapped_column(String(64))
     delivered: Mapped[str] = mapped_column(String(40), default="")
     landed: Mapped[str] = mapped_column(String(40), default="")
+    withheld: Mapped[str] = mapped_column(Text, default="")
     stamp: Mapped[int] = mapped_column(BigInteger)
     config: Mapped[str] = mapped_column(String(64), default="")
     config_plan: Mapped[str] = mapped_column(String(64), default="")

@@ -10,11 +10,14 @@ from typing import Any, NamedTuple
 from sqlalchemy import Update, bindparam, case, exists, insert, select, update
 from sqlalchemy.orm import Session
 
+from agentplugin.agents import reported_as
 from controller.agents.calls import Seen
 from controller.agents.judging import Standing, judge
-from controller.agents.lists import Entry, next_stamp
+from controller.agents.lists import Entry, fits_text, next_stamp
 from controller.agents.models import AgentRow
 from controller.agents.planned import Planned, Plans
+from controller.audit.service import record_all
+from controller.auth.principal import CONTROLLER
 from controller.database import counters
 from controller.database.chunks import chunks
 from controller.deployments.models import HostLock
@@ -27,6 +30,7 @@ class Told(NamedTuple):
     """What is on record of one host's list; see models.AgentRow."""
 
     listed: str
+    withheld: str
     stamp: int
     landed: str
     delivered: str
@@ -55,6 +59,7 @@ def entries(plans: Plans, told: dict[int, Told]) -> Iterator[tuple[str, Entry]]:
         entry.landed, entry.head = row.landed, row.head
         entry.peer = entry.kept_peer = row.peer
         entry.address, entry.claimed = planned.address, bool(row.claimed_by)
+        entry.fits = fits_text(planned.fits)
         yield planned.name, entry
 
 
@@ -94,7 +99,25 @@ def write_lists(session: Session, plans: Plans, told: dict[int, Told]) -> bool:
         session.connection().execute(
             of_agent.values(listed=bindparam("new_listed"), stamp=later), changed
         )
+    _write_withheld(session, plans, told)
     return bool(new or changed)
+
+
+def _write_withheld(session: Session, plans: Plans, told: dict[int, Told]) -> None:
+    """Note what hosts are not told because their agents would die of it."""
+    changes, notes = [], []
+    for host_id, row in sorted(told.items()):
+        planned = plans.hosts.get(host_id)
+        if planned is not None and planned.withheld != row.withheld:
+            changes.append({"host": host_id, "withheld": planned.withheld})
+            before, after = (
+                {"withheld": text} if text else None for text in (row.withheld, planned.withheld)
+            )
+            notes.append((planned.name, before, after))
+    if changes:
+        of_agent = update(AgentRow).where(_agent.c.host_id == bindparam("host"))
+        _set(session, of_agent, ("withheld",), changes)
+        record_all(session, CONTROLLER, "agent.withheld", "host", notes)
 
 
 def _is_told(planned: Planned) -> bool:
@@ -144,8 +167,13 @@ def write_deliveries(session: Session) -> bool:
     return bool(changes)
 
 
-def write_seen(session: Session, plans: Plans, batch: Iterable[Seen]) -> None:
-    """Write heartbeats, and what they say about the hosts' states."""
+def write_seen(session: Session, plans: Plans, batch: Iterable[Seen]) -> bool:
+    """Write heartbeats, and what they say about the hosts' states.
+
+    Returns:
+        Whether lists must be worked out anew, by what agents there are now.
+    """
+    overtaken = False
     by_id = {seen.host_id: seen for seen in batch}
     beats: list[dict[str, Any]] = []
     agents: list[dict[str, Any]] = []
@@ -159,6 +187,7 @@ def write_seen(session: Session, plans: Plans, batch: Iterable[Seen]) -> None:
             planned = plans.hosts.get(host_id)
             columns = _agent_columns(seen, agent)
             if planned is not None:
+                overtaken = overtaken or _is_overtaken(planned, plans, seen)
                 verdict = judge(standing, planned, plans, seen)
                 columns |= verdict.agent
                 if verdict.host:
@@ -173,6 +202,15 @@ def write_seen(session: Session, plans: Plans, batch: Iterable[Seen]) -> None:
         of_agent = update(AgentRow).where(_agent.c.host_id == bindparam("host"))
         _set(session, of_agent, _WRITTEN, agents)
     _write_moves(session, moves)
+    return overtaken
+
+
+def _is_overtaken(planned: Planned, plans: Plans, seen: Seen) -> bool:
+    """Whether a host may have to be told something else, as its agent or its release is another one."""
+    if seen.landed in plans.numbers and seen.landed not in plans.looked_at:
+        return True
+    another = seen.at != 0 and reported_as(seen.version) != reported_as(planned.version)
+    return planned.risky and (another or seen.landed != planned.landed)
 
 
 _WRITTEN = ("version", "head", "ip", "peer", "stamp", "landed", "config", "config_plan")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,11 @@ class Running:
 
     def __str__(self) -> str:
         """ "3 hosts run agent v0.2.1", as the beginning of a sentence."""
+        return f"{self.hosts} host{'s run' if self.hosts > 1 else ' runs'} {self.agent}"
+
+    @property
+    def agent(self) -> str:
+        """ "agent v0.2.1 (it reports 5.1.0)"."""
         what = " or ".join(self.versions)
         if not self.versions:
             says = f"reports {self.reported!r}" if self.reported else "was not heard yet"
@@ -50,7 +55,7 @@ class Running:
             what = f"agent {what} (it reports {self.reported})"
         else:
             what = f"agent {what}"
-        return f"{self.hosts} host{'s run' if self.hosts > 1 else ' runs'} {what}"
+        return what
 
 
 def of_hostgroups(
@@ -83,16 +88,23 @@ def of_hostgroups(
     said = _said_of_hostgroups(session, names)
     found: dict[str, Counter[tuple[tuple[str, ...], str]]] = {}
     for (name, kind, version, variables), number in counted.items():
-        known = _named(json.loads(variables)) if variables else ""
+        known = said_in(json.loads(variables)) if variables else ""
         known = known or said.get(name, "") or said.get(EVERY_HOST, "")
-        found.setdefault(name, Counter())[_agent(kind, version, known)] += number
+        found.setdefault(name, Counter())[of_host(kind, version, known)] += number
     return {
         name: [Running(versions, reported, n) for (versions, reported), n in sorted(kinds.items())]
         for name, kinds in found.items()
     }
 
 
-def _agent(kind: str, reported: str, said: str) -> tuple[tuple[str, ...], str]:
+def of_host(kind: str, reported: str, said: str) -> tuple[tuple[str, ...], str]:
+    """`versions` and `reported` of one host, as in `Running`.
+
+    Args:
+        kind: of its agent, as it is configured.
+        reported: the version that its heartbeats say; empty if none came.
+        said: what people say of it, see `said_in`.
+    """
     versions = agents.reported_versions(reported)
     falcon = kind == AgentKind.FALCON.value
     if versions == (agents.EXECUTOR,) or not reported:
@@ -122,10 +134,11 @@ def _said_of_hostgroups(session: Session, names: Collection[str]) -> dict[str, s
             cast(Hostgroup.variables, Text).contains(f'"{VARIABLE}"', autoescape=True),
         )
     )
-    return {name: _named(variables) for name, variables in rows}
+    return {name: said_in(variables) for name, variables in rows}
 
 
-def _named(variables: dict[str, Any]) -> str:
+def said_in(variables: Mapping[str, Any]) -> str:
+    """What people say of an agent in the variables of its host or hostgroup; empty if nothing."""
     value = variables.get(VARIABLE)
     # 0.3 without quotes is a number in YAML and JSON.
     return str(value) if isinstance(value, str | int | float) else ""

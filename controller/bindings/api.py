@@ -28,13 +28,17 @@ Id = Annotated[int, Path(ge=1, le=2**31 - 1, description="The binding's number."
 Tree = Annotated[GitTree | None, Depends(newest_tree)]
 
 
-def _view(binding: BindingRow, vault: Vault) -> BindingView:
+def _view(binding: BindingRow, vault: Vault, told_of: GitTree | None = None) -> BindingView:
+    """A binding as answers show it; with a tree, what its manifest does not know is told."""
     return BindingView(
         id=binding.id,
         hostgroup=binding.hostgroup.name,
         plugin=binding.plugin,
         config=binding.config,
         config_secrets=sorted(vault.open(binding.secrets)),
+        format=binding.format,
+        step=binding.step,
+        warnings=service.warnings(vault, binding, told_of) if told_of else [],
         created=binding.created,
         updated=binding.updated,
     )
@@ -88,7 +92,8 @@ def show_binding(
 @router.post(
     "",
     summary="Bind a plugin to a hostgroup",
-    description="Held against the newest release; hosts run it after their next deployment.",
+    description="Held against the newest release and the plugin's manifest; hosts run it after their next "
+    "deployment. What several hostgroups configure of a plugin is merged on their hosts.",
     status_code=status.HTTP_201_CREATED,
     responses=answers(401, 403, 409, 422),
 )
@@ -109,9 +114,11 @@ def create_binding(
         plugin=body.plugin,
         config=body.config,
         secrets=body.config_secrets,
+        format=body.format,
+        step=body.step,
     )
     etags.show(response, binding.version)
-    return _view(binding, opened.vault)
+    return _view(binding, opened.vault, tree)
 
 
 @router.patch(
@@ -132,7 +139,7 @@ def change_binding(
     values = body.model_dump(exclude_unset=True)
     binding = service.change(session, by, opened.vault, tree, id, values, if_match)
     etags.show(response, binding.version)
-    return _view(binding, opened.vault)
+    return _view(binding, opened.vault, tree)
 
 
 @router.delete(

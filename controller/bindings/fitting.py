@@ -147,6 +147,27 @@ def need(found: Sequence[Mapping[str, Any]], field: str, what: str) -> None:
     )
 
 
+def need_executors(session: Session, hostgroup: str, plugin: str) -> None:
+    """Refuse to bind what only the executor runs to hosts with an Open-Falcon agent: such a host would go
+    without the plugin, and nothing would say so.
+
+    Raises:
+        Invalid: says how many hosts.
+    """
+    running = of_hostgroups(session, [hostgroup]).get(hostgroup, [])
+    falcon = [str(agent) for agent in running if agent.versions != (agents.EXECUTOR,)]
+    if falcon:
+        message = (
+            f"{plugin!r} in hostgroup {hostgroup!r}: {', '.join(falcon)}, which runs step scripts alone; "
+            "manifest plugins and what has a format need the executor"
+        )
+        raise Invalid(
+            message,
+            hint="bind it to a hostgroup whose hosts have the executor",
+            fields=[{"field": "body.plugin", "message": f"{message} [binding-needs-executor]"}],
+        )
+
+
 def _harmed(finding: Mapping[str, Any], reached: Mapping[str, Sequence[Bound]]) -> list[str]:
     """ "<agents>, which <harm>" of every hostgroup that a finding harms hosts of."""
     path = finding["path"]

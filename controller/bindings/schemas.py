@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from agentplugin import formats
 from controller.web.fields import AnyHostgroup, holds_template, plain_json
 
 
@@ -31,12 +32,30 @@ Config = Annotated[
     AfterValidator(plain_json),
     AfterValidator(_no_template),
     Field(
-        description="A manifest plugin's configuration items.",
+        description="A manifest plugin's configuration items. What its manifest calls a password is stored "
+        'encrypted; it is shown as `{"$secret": "items/0/password"}`, which keeps it when it is sent back.',
         examples=[{"items": [{"url": "http://127.0.0.1/"}]}],
     ),
 ]
+Format = Annotated[
+    Literal["", "boundary", "nagios", "telegraf-exec", "telegraf-execd", "prometheus"],
+    Field(
+        description="What the plugin prints, where that is not what its kind prints by itself. A program that "
+        'is bound by itself takes its arguments from `config`: `{"args": [...]}`.',
+        examples=["nagios"],
+    ),
+]
+Step = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=formats.MAX_STEP,
+        description=f"Seconds between two starts of what has a format; 0 is {formats.DEFAULT_STEP}.",
+    ),
+]
 _SECRETS = (
-    "Configuration items whose values are stored encrypted and never shown, such as passwords."
+    "Configuration items whose values are stored encrypted and never shown, by name or path "
+    "(`password`, `items/0/password`)."
 )
 
 
@@ -49,6 +68,8 @@ class BindingCreate(BaseModel):
     plugin: Plugin
     config: Config | None = None
     config_secrets: Annotated[Config, Field(description=_SECRETS)] = {}
+    format: Format = ""
+    step: Step = 0
 
 
 class BindingPatch(BaseModel):
@@ -61,6 +82,8 @@ class BindingPatch(BaseModel):
     config_secrets: Annotated[
         Config, Field(description=f"{_SECRETS} Those not named stay; null takes one away.")
     ] = {}
+    format: Format | None = None
+    step: Step | None = None
 
 
 class BindingView(BaseModel):
@@ -70,6 +93,49 @@ class BindingView(BaseModel):
     hostgroup: str
     plugin: str
     config: dict[str, Any] | None
-    config_secrets: Annotated[list[str], Field(description="Names of the items not shown.")]
+    config_secrets: Annotated[list[str], Field(description="Paths of the items not shown.")]
+    format: Annotated[str, Field(description="Empty is what the plugin's kind prints by itself.")]
+    step: Annotated[int, Field(description="Seconds; 0 without a format.")]
+    warnings: Annotated[
+        list[str],
+        Field(
+            description="What of the configuration the manifest does not know; told after a change."
+        ),
+    ] = []
+    created: datetime
+    updated: datetime
+
+
+class OverridePut(BaseModel):
+    """What one host has otherwise of a plugin's configuration."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    config: Annotated[
+        Config,
+        Field(
+            description="Laid over what the host's hostgroups configure, as a merge patch (RFC 7396): a key "
+            "replaces, null takes away, a list replaces as a whole.",
+            examples=[{"pollInterval": 5000}],
+        ),
+    ] = {}
+    config_secrets: Annotated[
+        Config, Field(description=f"{_SECRETS} Those not named stay; null takes one away.")
+    ] = {}
+
+
+class OverrideView(BaseModel):
+    """What one host has otherwise of a plugin's configuration."""
+
+    plugin: Annotated[str, Field(description="As the agent's `/plugins` lists it.")]
+    config: dict[str, Any]
+    config_secrets: Annotated[list[str], Field(description="Paths of the items not shown.")]
+    used: Annotated[bool, Field(description="Whether a hostgroup of the host binds the plugin.")]
+    warnings: Annotated[
+        list[str],
+        Field(
+            description="What of the configuration the manifest does not know; told after a change."
+        ),
+    ] = []
     created: datetime
     updated: datetime

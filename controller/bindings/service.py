@@ -1,12 +1,12 @@
 """Bindings: which hostgroup runs which plugins, held against the newest release before they count.
 
-The form of a binding is agentplugin.bindings'; what it names is looked up in the release's tree, so
-that a misspelt plugin is refused at once and not skipped in silence on every host.
+The form of a binding is agentplugin.bindings', what a format is agentplugin.formats'; what it names is
+looked up in the release's tree, so that a misspelt plugin is refused at once and not skipped in silence
+on every host, and its configuration is held against the plugin's manifest.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,36 +14,47 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
-from agentplugin.agents import depends_on_agent
-from agentplugin.bindings import BindingError, parse_binding
-from agentplugin.plans import Tree, resolve
 from controller.audit.service import record
 from controller.auth.principal import Principal
 from controller.auth.vault import Vault
-from controller.bindings import fitting
+from controller.bindings import configs, fitting
+from controller.bindings.configs import Manifests, manifests_of
+from controller.bindings.merging import Form
 from controller.bindings.models import BindingRow
+from controller.bindings.sealing import Stored, store
+from controller.bindings.wanted import (
+    Wanted,
+    find_hostgroup,
+    need_fit,
+    need_newest,
+    need_one_format,
+    wanted,
+)
 from controller.catalog import releaserows
 from controller.catalog.tree import GitTree
 from controller.database import counters
 from controller.database.base import now
-from controller.errors import Conflict, Invalid, NotFound
-from controller.fleet.models import Hostgroup
+from controller.errors import Conflict, NotFound
 from controller.web import etags
 
 
 def describe(vault: Vault, binding: BindingRow) -> dict[str, object]:
-    """A binding as the audit log keeps it: secret items by name only."""
+    """A binding as the audit log keeps it: secret items by their paths only."""
     return {
         "hostgroup": binding.hostgroup.name,
         "plugin": binding.plugin,
+        "format": binding.format,
+        "step": binding.step,
         "config": binding.config,
         "config_secrets": sorted(vault.open(binding.secrets)),
     }
 
 
-def entry(plugin: str, config: Mapping[str, Any] | None) -> Any:
-    """A binding as `plugin_bindings` has it: a text, or a manifest plugin with its configuration."""
-    return plugin if config is None else {"plugin": plugin, "config": dict(config)}
+def warnings(vault: Vault, binding: BindingRow, tree: GitTree) -> list[str]:
+    """What of a binding's configuration its manifest does not know."""
+    config = Stored(binding.config, vault.open(binding.secrets)).tree()
+    form = Form(binding.key, binding.plugin, binding.format, binding.step, config)
+    return configs.warnings(configs.check_form(configs.manifests_of(tree), form))
 
 
 def find(session: Session, by: Principal, number: int) -> BindingRow:
@@ -70,29 +81,51 @@ def create(
     plugin: str,
     config: Mapping[str, Any] | None,
     secrets: Mapping[str, Any],
+    format: str = "",
+    step: int = 0,
+    manifests: Manifests | None = None,
+    lenient: bool = False,
 ) -> BindingRow:
     """Bind a plugin to a hostgroup.
 
     Args:
         tree: the newest release's, or None where nothing was published yet.
-        secrets: items of the configuration whose values are never shown.
+        secrets: items of the configuration whose values are never shown, by their paths.
+        format: what the plugin prints, see agentplugin.formats; empty is what its kind does.
+        step: seconds between two starts of what has a format; 0 is the format's own.
+        manifests: of the plugins; None is those of the tree.
+        lenient: as in `sealing.settle`.
 
     Raises:
         Conflict: it is bound there already.
-        Invalid: the hostgroup or the plugin does not exist, the text is no binding, or an agent of the
-            hostgroup would be harmed by it or skip it in silence.
+        Invalid: the hostgroup or the plugin does not exist, the text is no binding, the configuration does
+            not fit the manifest, or an agent of the hostgroup would be harmed by it or not run it.
     """
+    counters.lock(session, counters.PLANS)
+    need_newest(session, tree)
     found = find_hostgroup(session, by, hostgroup)
-    plugin = normal(plugin, tree, config, secrets)
-    _check_agents(session, tree, hostgroup, plugin)
+    made = wanted(
+        tree,
+        manifests or manifests_of(tree),
+        plugin=plugin,
+        config=config,
+        secrets=secrets,
+        format=format,
+        step=step,
+        lenient=lenient,
+    )
+    if tree is not None:
+        need_fit(session, vault, found, made)
+    _check_agents(session, tree, hostgroup, made)
+    need_one_format(session, found, made.form)
+    stored = store(made.form.config)
     binding = BindingRow(
         hostgroup=found,
-        plugin=plugin,
-        config=_stored(config, secrets),
-        secrets=vault.seal(secrets),
+        **_columns(made.form, stored),
+        secrets=vault.seal(stored.secrets),
     )
     session.add(binding)
-    _flush(session, hostgroup, binding.plugin)
+    _flush(session, hostgroup, binding.key)
     counters.advance(session, counters.PLANS)
     record(
         session, by, "binding.create", "binding", str(binding.id), None, describe(vault, binding)
@@ -108,38 +141,56 @@ def change(
     number: int,
     values: Mapping[str, Any],
     if_match: str | None,
+    *,
+    manifests: Manifests | None = None,
+    lenient: bool = False,
 ) -> BindingRow:
-    """Change a binding's plugin, configuration or secret items.
+    """Change a binding's plugin, format, configuration or secret items.
 
     Args:
-        values: some of `plugin`, `config`, and `config_secrets`, in which null removes an item.
+        values: some of `plugin`, `format`, `step`, `config`, in which a secret is referred to by its path so
+            far, and `config_secrets`, in which null removes an item.
+        manifests, lenient: as in `create`.
 
     Raises:
         NotFound, Conflict, Invalid: as in `create`.
         PreconditionFailed: somebody else changed it since it was read.
     """
     counters.lock(session, counters.PLANS)  # what two read at once, both would change
+    need_newest(session, tree)
     binding = find(session, by, number)
     etags.check(if_match, binding.version)
     before, opened = describe(vault, binding), vault.open(binding.secrets)
-    secrets = dict(opened)
-    for name, value in (values.get("config_secrets") or {}).items():
-        secrets.pop(name, None)
-        if value is not None:
-            secrets[name] = value
-    config = values.get("config", binding.config)
-    plugin = normal(values.get("plugin") or binding.plugin, tree, config, secrets)
-    config = _stored(config, secrets)
-    if (plugin, config, secrets) == (binding.plugin, binding.config, opened):
+    format = values.get("format")
+    format = binding.format if format is None else format
+    step = values.get("step")
+    made = wanted(
+        tree,
+        manifests or manifests_of(tree),
+        plugin=values.get("plugin") or binding.plugin,
+        config=values.get("config", binding.config),
+        secrets=values.get("config_secrets") or {},
+        format=format,
+        step=(binding.step if format == binding.format else 0) if step is None else step,
+        old=Stored(binding.config, opened),
+        lenient=lenient,
+    )
+    stored = store(made.form.config)
+    columns = _columns(made.form, stored)
+    if columns == {name: getattr(binding, name) for name in columns} and stored.secrets == opened:
         return binding
-    if plugin != binding.plugin:
-        _check_agents(session, tree, binding.hostgroup.name, plugin)
-    binding.plugin, binding.config = plugin, config
-    if secrets != opened:
-        binding.secrets = vault.seal(secrets)
+    if tree is not None:
+        need_fit(session, vault, binding.hostgroup, made)
+    if (made.form.plugin, made.form.format) != (binding.plugin, binding.format):
+        _check_agents(session, tree, binding.hostgroup.name, made)
+    need_one_format(session, binding.hostgroup, made.form)
+    for name, value in columns.items():
+        setattr(binding, name, value)
+    if stored.secrets != opened:
+        binding.secrets = vault.seal(stored.secrets)
     binding.updated = now()
     binding.version += 1
-    _flush(session, binding.hostgroup.name, plugin)
+    _flush(session, binding.hostgroup.name, binding.key)
     counters.advance(session, counters.PLANS)
     after = describe(vault, binding)
     record(session, by, "binding.update", "binding", str(number), before, after)
@@ -164,116 +215,34 @@ def delete(
     record(session, by, "binding.delete", "binding", str(number), before, None)
 
 
-def by_hostgroup(session: Session) -> dict[str, list[Any]]:
-    """All bindings as `plugin_bindings` has them, without secret items."""
-    rows = session.execute(
-        select(Hostgroup.name, BindingRow.plugin, BindingRow.config)
-        .join(BindingRow.hostgroup)
-        .order_by(Hostgroup.name, BindingRow.plugin)
-    )
-    bound: dict[str, list[Any]] = {}
-    for hostgroup, plugin, config in rows:
-        bound.setdefault(hostgroup, []).append(entry(plugin, config))
-    return bound
+def _columns(form: Form, stored: Stored) -> dict[str, Any]:
+    return {
+        "plugin": form.plugin,
+        "key": form.key,
+        "format": form.format,
+        "step": form.step,
+        "config": stored.config,
+    }
 
 
-def check_all(bound: Mapping[str, list[Any]], tree: Tree) -> None:
-    """Hold all bindings against the tree of a release that is to be; see fitting for what agents bear.
-
-    Raises:
-        Invalid: something bound would not be there, or could not run; every one is named.
-    """
-    fields = []
-    for hostgroup, entries in bound.items():
-        for problem in resolve(entries, tree).problems:
-            if problem.severity == "error" and not depends_on_agent(problem.code):
-                message = f"hostgroup {hostgroup}: {problem.message} [{problem.code}]"
-                fields.append({"field": "bindings", "message": message})
-    if fields:
-        count = f"{len(fields)} binding{'s' if len(fields) > 1 else ''}"
-        raise Invalid(
-            f"{count} would not work with that tree; nothing was published: "
-            + "; ".join(field["message"] for field in fields[:5]),
-            hint="correct or remove these bindings, or put the plugins back into a source",
-            fields=fields,
-        )
-
-
-def find_hostgroup(
-    session: Session, by: Principal, name: str, field: str = "body.hostgroup"
-) -> Hostgroup:
-    """A hostgroup that a request's body names.
-
-    Raises:
-        Invalid: there is none of that name; says which one is close to it.
-        Forbidden: the token is not for it.
-    """
-    by.need_hostgroups([name])
-    hostgroup = session.scalar(select(Hostgroup).where(Hostgroup.name == name))
-    if hostgroup is None:
-        names = filter(by.sees_hostgroup, session.scalars(select(Hostgroup.name)))
-        message = f"there is no hostgroup {name!r}{_did_you_mean(name, names)}"
-        raise Invalid(message, fields=[{"field": field, "message": message}])
-    return hostgroup
-
-
-def normal(
-    plugin: str,
-    tree: GitTree | None,
-    config: Mapping[str, Any] | None,
-    secrets: Mapping[str, Any],
-    field: str = "body.plugin",
-) -> str:
-    """The normal form of a binding's text, held against a tree.
-
-    Raises:
-        Invalid: no agent whatever could run it; says what to write instead.
-    """
-    try:
-        text = parse_binding(plugin).text
-    except BindingError as error:
-        raise _refused(field, str(error), error.code) from None
-    if tree is None:
-        return text
-    for problem in resolve([entry(text, _stored(config, secrets))], tree).problems:
-        if problem.severity == "error" and not depends_on_agent(problem.code):
-            close = ""
-            if problem.code == "binding-not-found":
-                close = _did_you_mean(parse_binding(text).path, tree.paths())
-            raise _refused(field, f"{problem.message}{close} ({problem.hint})", problem.code)
-    return text
-
-
-def _check_agents(session: Session, tree: GitTree | None, hostgroup: str, plugin: str) -> None:
-    """Refuse what harms the agents that the hostgroup's hosts run, by the newest release's findings."""
+def _check_agents(session: Session, tree: GitTree | None, hostgroup: str, made: Wanted) -> None:
+    """Refuse what harms the agents that the hostgroup's hosts run, by the newest release's findings, and
+    what they do not run at all."""
+    plugin = made.form.plugin
     newest = releaserows.newest(session)
     findings = (newest.problems if newest else None) or []
     fit = fitting.of_binding(session, hostgroup, plugin)
-    found = fit.refused(findings, tree)
-    fitting.need(found, "body.plugin", f"{plugin!r} in hostgroup {hostgroup!r}")
+    what = f"{plugin!r} in hostgroup {hostgroup!r}"
+    fitting.need(fit.refused(findings, tree), "body.plugin", what)
+    if made.needs_executor:
+        fitting.need_executors(session, hostgroup, plugin)
 
 
-def _stored(config: Mapping[str, Any] | None, secrets: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The configuration as it is kept: one with secret items alone is a configuration too."""
-    if config is None:
-        return {} if secrets else None
-    return {name: value for name, value in config.items() if name not in secrets}
-
-
-def _refused(field: str, message: str, code: str) -> Invalid:
-    return Invalid(message, fields=[{"field": field, "message": f"{message} [{code}]"}])
-
-
-def _did_you_mean(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, list(known), 1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _flush(session: Session, hostgroup: str, plugin: str) -> None:
+def _flush(session: Session, hostgroup: str, key: str) -> None:
     try:
         session.flush()
     except IntegrityError:
         raise Conflict(
-            f"{plugin!r} is bound to hostgroup {hostgroup!r} already",
+            f"{key!r} is bound to hostgroup {hostgroup!r} already",
             hint="change that binding instead",
         ) from None

@@ -1,17 +1,20 @@
 """Static bindings: `plugin_bindings` of the inventory, keyed by hostgroup.
 
 Groups are flat, as in Open-Falcon's hbs (cache/plugins.go): what a host runs is the union over all
-of its groups, with no inheritance and no exclusion.
+of its groups, with no inheritance and no exclusion. Configurations of one plugin are merged (merging).
 """
 
 from __future__ import annotations
 
 import difflib
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from agentplugin.plans import Resolution, Tree, resolve
+from agentplugin.bindings import BindingError
+from agentplugin.planned import Resolution
+from agentplugin.plans import Tree, resolve
+from controller.bindings.configs import Finding, Manifests, check_filled, check_form
+from controller.bindings.merging import CONFLICT, Layer, Merged, form_of, merge
 from controller.catalog.sources import kind
 
 
@@ -55,8 +58,36 @@ def check_hostgroups(bindings: Mapping[str, list[Any]], known: Iterable[str]) ->
         )
 
 
-def check_bindings(bindings: Mapping[str, list[Any]], tree: Tree) -> list[str]:
-    """Hold every hostgroup's bindings against a release's tree.
+def parse_overrides(value: Any) -> dict[str, dict[str, Any]]:
+    """Check the form of a host's `plugin_config_overrides`: plugin -> configuration.
+
+    Raises:
+        BindingsError: says what it is.
+    """
+    if not isinstance(value, Mapping):
+        raise BindingsError(
+            "plugin_config_overrides must map plugins to configurations, such as "
+            f"{{httpcheck: {{pollInterval: 5000}}}}, not {kind(value)}"
+        )
+    for plugin, config in value.items():
+        if not isinstance(plugin, str) or not isinstance(config, Mapping):
+            raise BindingsError(
+                f"plugin_config_overrides[{plugin!r}] must be a configuration, not {kind(config)}"
+            )
+    return {plugin: dict(config) for plugin, config in value.items()}
+
+
+def check_bindings(
+    bindings: Mapping[str, list[Any]],
+    tree: Tree,
+    overrides: Callable[[str, str], Iterable[Mapping[str, Any]]] = lambda group, key: (),
+) -> list[str]:
+    """Hold every hostgroup's bindings against a release's tree, and their configurations against its
+    manifests.
+
+    Args:
+        overrides: those of a plugin that the hosts of a group have, if every one has one, else none; asked for
+            only where a configuration lacks something.
 
     Returns:
         Warnings, one line each.
@@ -65,12 +96,19 @@ def check_bindings(bindings: Mapping[str, list[Any]], tree: Tree) -> list[str]:
         BindingsError: something bound does not exist or cannot run; every such binding is named.
     """
     errors, warnings = [], []
+    manifests = Manifests(tree)
     for group in sorted(bindings):
         for problem in resolve(bindings[group], tree).problems:
             line = f"hostgroup {group!r}: {problem.message} [{problem.code}]"
             if problem.severity == "error":
                 errors.append(f"{line}; {problem.hint}" if problem.hint else line)
             elif problem.severity == "warning":
+                warnings.append(line)
+        for key, finding in _findings(group, bindings[group], manifests, overrides):
+            line = f"hostgroup {group!r}: {key}: {finding}"
+            if finding.is_error:
+                errors.append(f"{line}; {finding.hint}")
+            else:
                 warnings.append(line)
     if errors:
         raise BindingsError(
@@ -79,17 +117,56 @@ def check_bindings(bindings: Mapping[str, list[Any]], tree: Tree) -> list[str]:
     return warnings
 
 
-def bindings_of(groups: Iterable[str], bindings: Mapping[str, list[Any]]) -> list[Any]:
-    """The union of the bindings of a host's groups: sorted texts, then manifest configurations."""
-    texts: set[str] = set()
-    configured: dict[str, Any] = {}
-    for group in groups:
-        for binding in bindings.get(group, []):
-            if isinstance(binding, str):
-                texts.add(binding)
-            else:
-                configured[json.dumps(binding, sort_keys=True)] = binding
-    return sorted(texts) + [configured[key] for key in sorted(configured)]
+def _findings(
+    group: str,
+    bindings: Iterable[Any],
+    manifests: Manifests,
+    overrides: Callable[[str, str], Iterable[Mapping[str, Any]]],
+) -> Iterator[tuple[str, Finding]]:
+    for binding in bindings:
+        try:
+            form = form_of(binding)
+        except BindingError:
+            continue  # told by whoever resolves it
+        found = check_form(manifests, form)
+        if any(finding.is_gap for finding in found):
+            found = check_filled(form, overrides(group, form.key), manifests)
+        yield from ((form.key, finding) for finding in found)
+
+
+def bindings_of(
+    groups: Iterable[str],
+    bindings: Mapping[str, list[Any]],
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+) -> list[Any]:
+    """What a host runs by the bindings of its groups: sorted texts, then what is configured.
+
+    Args:
+        groups: in the order in which Ansible merges their variables.
+        overrides: the host's own, see `merging.merge`.
+    """
+    return [merged.binding for merged in merged_of(groups, bindings, overrides)]
+
+
+def merged_of(
+    groups: Iterable[str],
+    bindings: Mapping[str, list[Any]],
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+) -> list[Merged[str]]:
+    """As `bindings_of`, each with the groups that it is from."""
+    layers = (Layer(binding, group) for group in groups for binding in bindings.get(group, []))
+    return merge(layers, overrides or {})
+
+
+def problems_of(merged: Iterable[Merged[Any]], manifests: Manifests) -> list[str]:
+    """What keeps a host from running what is bound to it, one sentence each."""
+    told = []
+    for plugin in merged:
+        if plugin.conflict:
+            told.append(f"{plugin.conflict} [{CONFLICT}]")
+        found = check_form(manifests, plugin.form)
+        told += [f"{plugin.form.key}: {finding}" for finding in found if finding.is_error]
+    return told
 
 
 def listed_keys(resolution: Resolution) -> list[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import posixpath
+import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from controller.catalog.errors import ComposeError
 from controller.catalog.git import GitFailed, Repository
 from controller.catalog.sources import FetchedSource
 
+_TREE = re.compile(r"([0-9a-f]{40}) tree \d+")
 _SUBMODULE, _SYMLINK = "160000", "120000"
 _MAX_LINK_DEPTH = 40  # Linux follows no more (ELOOP, path_resolution(7))
 _LEAVES = (
@@ -44,27 +46,55 @@ def compose(repository: Repository, sources: Sequence[FetchedSource]) -> str:
         ComposeError: a mount point is taken, a subdir is missing, or the tree holds what must
             not reach a host.
     """
-    trees = [(_subtree(repository, fetched), fetched) for fetched in sources]
+    trees = list(zip(_subtrees(repository, sources), sources, strict=True))
     if len(trees) == 1 and not trees[0][1].source.path:
         tree = trees[0][0]
+    elif _are_apart([fetched.source.path for fetched in sources]):
+        tree = _joined(repository, {fetched.source.path: tree for tree, fetched in trees})
     else:
         tree = _merge(repository, trees)
     check_entries(repository, list(entries(repository, tree)))
     return tree
 
 
-def _subtree(repository: Repository, fetched: FetchedSource) -> str:
-    source = fetched.source
-    try:
-        tree = repository.text("rev-parse", "--verify", f"{fetched.commit}:{source.subdir}")
-        kind = repository.text("cat-file", "-t", tree)
-    except GitFailed:
-        kind = "missing"
-    if kind != "tree":
-        raise ComposeError(
-            f"source {source.url.clean} at {source.ref!r} has no folder {source.subdir!r}"
-        )
-    return tree
+def _subtrees(repository: Repository, sources: Sequence[FetchedSource]) -> list[str]:
+    """The tree of each source that is mounted, found by one git however many they are."""
+    names = "".join(f"{fetched.commit}:{fetched.source.subdir}\n" for fetched in sources)
+    answers = repository.run("cat-file", "--batch-check", data=names.encode()).decode().split("\n")
+    trees = []
+    for answer, fetched in zip(answers[:-1], sources, strict=True):
+        found = _TREE.fullmatch(answer)
+        if not found:
+            source = fetched.source
+            raise ComposeError(
+                f"source {source.url.clean} at {source.ref!r} has no folder {source.subdir!r}"
+            )
+        trees.append(found[1])
+    return trees
+
+
+def _are_apart(mounts: Sequence[str]) -> bool:
+    """Whether no source is mounted at or within another's mount point: then nothing can clash."""
+    taken = set(mounts)
+    return len(taken) == len(mounts) and not any(
+        above in taken for mount in mounts if mount for above in (*parents(mount), "")
+    )
+
+
+def _joined(repository: Repository, trees: Mapping[str, str]) -> str:
+    """The tree with each tree at its path, which no other is within; a git for each level of folders."""
+    empty = repository.run("mktree", data=b"").decode().strip()
+    made = {path: tree for path, tree in trees.items() if tree != empty}
+    for depth in range(max((path.count("/") for path in made), default=0), -1, -1):
+        inside: dict[str, list[str]] = {}
+        for path in [path for path in made if path.count("/") == depth]:
+            folder, _, name = path.rpartition("/")
+            inside.setdefault(folder, []).append(f"040000 tree {made.pop(path)}\t{name}\0")
+        # An empty entry stands between folders: `--batch` makes a tree of each.
+        data = "\0".join("".join(entries) for entries in inside.values())
+        output = repository.run("mktree", "-z", "--batch", data=data.encode())
+        made |= dict(zip(inside, output.decode().split(), strict=True))
+    return made.get("", empty)
 
 
 def _merge(repository: Repository, trees: Sequence[tuple[str, FetchedSource]]) -> str:
@@ -137,12 +167,31 @@ def check_entries(repository: Repository, files: Sequence[Entry]) -> None:
 
 def symlinks(repository: Repository, files: Sequence[Entry]) -> dict[str, str]:
     """The symlinks among a tree's files: path to target."""
-    links = {}
-    for entry in files:
-        if entry.mode == _SYMLINK:
-            target = repository.run("cat-file", "blob", entry.blob)
-            links[entry.path] = target.decode("utf-8", "surrogateescape")
-    return links
+    links = [entry for entry in files if entry.mode == _SYMLINK]
+    targets = blobs(repository, {entry.blob for entry in links})
+    return {entry.path: targets[entry.blob].decode("utf-8", "surrogateescape") for entry in links}
+
+
+def blobs(repository: Repository, names: Iterable[str]) -> dict[str, bytes]:
+    """The contents of blobs by their object names, read by one git however many they are.
+
+    Raises:
+        GitFailed: one is not in the repository.
+    """
+    wanted = list(dict.fromkeys(names))
+    if not wanted:
+        return {}
+    output = repository.run("cat-file", "--batch", data="\n".join([*wanted, ""]).encode())
+    contents, at = {}, 0
+    for name in wanted:
+        end = output.index(b"\n", at)
+        _, _, size = output[at:end].partition(b" blob ")
+        if not size:
+            raise GitFailed("cat-file", 0, f"{name} is no file of the repository")
+        at = end + 1 + int(size)
+        contents[name] = output[end + 1 : at]
+        at += 1
+    return contents
 
 
 def parents(path: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import agentplugin
 from agentplugin.lint import lint_tree
-from controller.catalog import compose
+from controller.catalog import compose, manifestschema
 from controller.catalog.git import Repository
 
 _MOST_REPORTS = 100  # that are kept: of trees that are looked at again and again
@@ -40,7 +40,7 @@ class Reports:
         except (OSError, ValueError):
             with tempfile.TemporaryDirectory(prefix="plugfleet-lint-") as scratch:
                 compose.export(self._repository, tree, Path(scratch))
-                report = lint_tree(scratch).as_dict()
+                report = lint_tree(scratch, manifestschema.faults).as_dict()
             self._folder.mkdir(exist_ok=True)
             partial = kept.with_suffix(f".{uuid.uuid4().hex}.tmp")
             partial.write_text(json.dumps(report))
@@ -71,6 +71,7 @@ def _suffix() -> str:
     rules are not used again.
     """
     digest = hashlib.sha256()
-    for path in sorted(Path(agentplugin.__file__).parent.glob("*.py")):
+    rules = sorted(Path(agentplugin.__file__).parent.glob("*.py"))
+    for path in [*rules, Path(manifestschema.__file__)]:
         digest.update(path.read_bytes())
     return f"-{digest.hexdigest()[:16]}.report.json"

@@ -5,9 +5,8 @@ from __future__ import annotations
 import fcntl
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -15,15 +14,15 @@ from typing import Any
 
 from controller.catalog import compose, fixing, releases
 from controller.catalog.errors import Busy, LintError, ReleaseError
-from controller.catalog.git import GitFailed, Repository
+from controller.catalog.fetching import fetch
+from controller.catalog.git import Repository
 from controller.catalog.lintreports import Reports
+from controller.catalog.looking import Judge, Looks
 from controller.catalog.releases import Release
-from controller.catalog.sources import FetchedSource, Source, fetch, fetch_one
+from controller.catalog.sources import FetchedSource, Source
 from controller.catalog.tree import GitTree
 
-_LINTS_AT_ONCE = 4
 Approve = Callable[[GitTree, Sequence[FetchedSource]], None]
-Judge = Callable[[list[dict[str, Any]], GitTree], list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,8 @@ class Catalog:
         self.repository = Repository(folder / "deploy.git")
         self._reports = Reports(folder / "lint", self.repository)
         self._wait = wait
-        self._lints = threading.BoundedSemaphore(_LINTS_AT_ONCE)
+        self.looks = Looks(self.repository, self._reports, self.ensure)
+        self._publishing = threading.Lock()
         # Reading a tree costs two git processes; the newest release's is asked for all the time.
         self._trees = lru_cache(maxsize=4)(lambda commit: GitTree(self.repository, commit))
 
@@ -144,45 +144,6 @@ class Catalog:
         by_git = "the tree's .gitattributes make git change it at checkout"
         return [{**fix, "left": fix["left"] or by_git} for fix in self._reports.of(tree)["fixes"]]
 
-    def lint(self, source: Source, *, timeout: float, judge: Judge | None = None) -> dict[str, Any]:
-        """Fetch one source and lint what it brings to the plugin tree; publishes nothing.
-
-        Takes no lock: publishing does not wait for a source that somebody only wants linted.
-
-        Args:
-            timeout: seconds the source's server may take.
-            judge: as in `publish`.
-
-        Returns:
-            `commit`, `plugins`, `problems` and `fixes`, the latter three as the lint prints them.
-
-        Raises:
-            Busy: as many are being linted as may be at a time; a server that hangs holds up no more.
-            CatalogError: it cannot be fetched, or holds what no tree may.
-        """
-        if not self._lints.acquire(blocking=False):
-            raise Busy(f"{_LINTS_AT_ONCE} sources are being linted at this moment; try again")
-        try:
-            return self._lint_source(source, timeout, judge)
-        finally:
-            self._lints.release()
-
-    def _lint_source(self, source: Source, timeout: float, judge: Judge | None) -> dict[str, Any]:
-        if not (self.repository.path / "HEAD").exists():
-            with self.locked():
-                pass
-        ref = f"refs/lint/{uuid.uuid4().hex}"
-        try:
-            commit = fetch_one(self.repository, source, ref, timeout=timeout)
-            tree = compose.compose(self.repository, [FetchedSource(source, commit)])
-            report = self._reports.of(tree)
-            if judge:
-                report["problems"] = judge(report["problems"], GitTree(self.repository, tree))
-            return {"commit": commit, **report}
-        finally:
-            with suppress(GitFailed):
-                self.repository.run("update-ref", "-d", ref)
-
     def newest(self) -> Release:
         """The newest release.
 
@@ -225,6 +186,31 @@ class Catalog:
         if any(problem["severity"] == "error" for problem in problems):
             raise LintError(problems)
         return problems
+
+    @contextmanager
+    def publishing(self, *, wait: bool = True) -> Iterator[bool]:
+        """A block in which nobody else of this process publishes; yields whether that is so.
+
+        Raises:
+            Busy: with `wait`, another one did not end in time.
+        """
+        seconds = -1 if self._wait is None else self._wait
+        mine = (
+            self._publishing.acquire(timeout=seconds) if wait else self._publishing.acquire(False)
+        )
+        if wait and not mine:
+            raise Busy(f"another publish has been going on for {seconds:g} s; try again")
+        try:
+            yield mine
+        finally:
+            if mine:
+                self._publishing.release()
+
+    def ensure(self) -> None:
+        """Make the repository if it is not there."""
+        if not (self.repository.path / "HEAD").exists():
+            with self.locked():
+                pass
 
     @contextmanager
     def locked(self) -> Iterator[None]:

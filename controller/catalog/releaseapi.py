@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path as FilePath
 from typing import Annotated
 
@@ -133,9 +134,12 @@ def publish(
     with opened.database.read() as session:
         if kept := once.replay(session, by):
             return kept
-    published, made = publishing.publish(by, dry_run=body.dry_run, force=body.force, fix=body.fix)
-    with opened.database.write() as session:
-        return _answer(session, by, once, published, made, body.dry_run)
+    with publishing.turn():
+        published, approved = publishing.publish(
+            by, dry_run=body.dry_run, force=body.force, fix=body.fix
+        )
+        answer = _answer(publishing, by, once, published, body.dry_run)
+        return publishing.record(approved, answer)
 
 
 @router.post(
@@ -153,21 +157,19 @@ def roll_back(
     with opened.database.read() as session:
         if kept := once.replay(session, by):
             return kept
-    published, made = publishing.rollback(by, body.number, dry_run=body.dry_run)
-    with opened.database.write() as session:
-        return _answer(session, by, once, published, made, body.dry_run)
+    with publishing.turn():
+        published, approved = publishing.rollback(by, body.number, dry_run=body.dry_run)
+        answer = _answer(publishing, by, once, published, body.dry_run)
+        return publishing.record(approved, answer)
 
 
 def _answer(
-    session: Session,
-    by: Principal,
-    once: Idempotent,
-    published: Published,
-    made: Made | None,
-    dry_run: bool,
-) -> JSONResponse:
-    def work() -> PublishedView:
-        row = releaserows.keep(session, by, made) if made else releaserows.newest(session)
+    publishing: Publishing, by: Principal, once: Idempotent, published: Published, dry_run: bool
+) -> Callable[[Session, Made | None], JSONResponse]:
+    """Makes a release's row, if there is a new one, and the answer to the request."""
+
+    def view(session: Session, made: Made | None) -> PublishedView:
+        row = publishing.keep(session, by, made) if made else releaserows.newest(session)
         return PublishedView(
             changed=published.changed,
             dry_run=dry_run,
@@ -179,7 +181,13 @@ def _answer(
             unfixed=[PossibleFix(**fix) for fix in published.unfixed],
         )
 
-    def location(view: PublishedView) -> str:
-        return f"/api/v1/releases/{view.release.number}" if made and view.release else ""
+    def answer(session: Session, made: Made | None) -> JSONResponse:
+        def location(view: PublishedView) -> str:
+            return f"/api/v1/releases/{view.release.number}" if made and view.release else ""
 
-    return once.answer(session, by, work, status=201 if made else 200, location=location)
+        status = 201 if made else 200
+        return once.answer(
+            session, by, lambda: view(session, made), status=status, location=location
+        )
+
+    return answer

@@ -94,6 +94,18 @@ def move_line(repository: Repository, commit: str) -> None:
     repository.run("update-ref", _DEPLOY_REF, commit)
 
 
+def take_back(repository: Repository, release: Release) -> None:
+    """Let the deploy line end before its last release, which nobody was given; does nothing to another."""
+    last = head(repository)
+    if last is None or last.commit != release.commit:
+        return
+    if release.number == 1:
+        repository.run("update-ref", "-d", _DEPLOY_REF, release.commit)
+    else:
+        repository.run("update-ref", _DEPLOY_REF, f"{release.commit}^", release.commit)
+    repository.run("update-ref", "-d", release_ref(release.number))
+
+
 def history(repository: Repository, *, limit: int = 0, start: str = _DEPLOY_REF) -> list[Release]:
     """Releases up to `start`, newest first; `limit` 0 means all."""
     try:

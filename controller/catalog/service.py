@@ -172,7 +172,8 @@ def _assign(vault: Vault, source: SourceRow, values: Mapping[str, Any]) -> None:
             raise _invalid(
                 "credentials", "a user and password are sent over https:// only; ssh takes keys"
             )
-        source.credentials = vault.seal(given)
+        if vault.open(source.credentials) != given:
+            source.credentials = vault.seal(given)
     elif "credentials" in values:
         source.credentials = ""
 

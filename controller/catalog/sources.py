@@ -1,21 +1,18 @@
-"""Sources: where plugins come from, and fetching each one exactly once for a deployment."""
+"""Sources: where plugins come from, and how a list of them is read."""
 
 from __future__ import annotations
 
 import hashlib
 import posixpath
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from controller.catalog.errors import SourceError
-from controller.catalog.git import ASKPASS, GitFailed, Repository
 from controller.catalog.urls import SourceUrl, check_ref, parse_source_url
 
 _KEYS = {"path", "url", "ref", "subdir"}
-_COMMIT = re.compile(r"^[0-9a-f]{40}$")
 
 
 @dataclass(frozen=True)
@@ -131,84 +128,3 @@ def tree_path(path: str) -> str:
     if not all(c.isprintable() for c in clean):
         raise SourceError(f"path {path!r} holds control characters")
     return clean
-
-
-def fetch(
-    repository: Repository, sources: Iterable[Source], *, timeout: float
-) -> list[FetchedSource]:
-    """Fetch every source into the deploy repository, one connection for each.
-
-    A commit that is already there costs no connection; the same URL and ref mounted twice costs
-    one.
-
-    Args:
-        timeout: seconds that one source's server may take.
-
-    Raises:
-        SourceError: a server, URL or ref did not answer with a commit.
-    """
-    commits: dict[str, str] = {}
-    fetched = []
-    for source in sources:
-        ref = source.tracking_ref
-        if ref not in commits:
-            commits[ref] = fetch_one(repository, source, ref, timeout=timeout)
-        fetched.append(FetchedSource(source, commits[ref]))
-    return fetched
-
-
-def fetch_one(repository: Repository, source: Source, ref: str, *, timeout: float) -> str:
-    """Fetch one source, keep its commit under a ref of the deploy repository, and return it.
-
-    Raises:
-        SourceError: its server, URL or ref did not answer with a commit.
-    """
-    if _COMMIT.match(source.ref) and repository.has_commit(source.ref):
-        return source.ref
-    # A redirect could lead a fetch to a machine that nobody named, and askpass would answer it.
-    settings = {"http.followRedirects": "false"}
-    env = {}
-    if source.url.username or source.url.password:
-        env = {
-            "GIT_ASKPASS": str(ASKPASS),
-            "PLUGFLEET_GIT_USERNAME": source.url.username,
-            "PLUGFLEET_GIT_PASSWORD": source.url.password,
-        }
-        # A credential helper of the user's would store what it is given: only askpass answers.
-        settings["credential.helper"] = ""
-    env["GIT_CONFIG_COUNT"] = str(len(settings))
-    for number, (key, value) in enumerate(settings.items()):
-        env |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
-    try:
-        repository.run(
-            "fetch",
-            "--quiet",
-            "--no-tags",
-            "--no-recurse-submodules",
-            "--no-write-fetch-head",
-            "--no-auto-gc",
-            "--",
-            source.url.clean,
-            f"+{source.ref}:{ref}",
-            env=env,
-            isolated=False,
-            timeout=timeout,
-        )
-        return repository.text("rev-parse", "--verify", f"{ref}^{{commit}}")
-    except GitFailed as error:
-        reason = error.stderr
-        if source.url.password:
-            reason = reason.replace(source.url.password, "***")
-        raise SourceError(
-            f"source {source.url.clean} at {source.ref!r} could not be fetched: {reason}"
-            f"{_what_to_do(reason)}"
-        ) from None
-
-
-def _what_to_do(reason: str) -> str:
-    """What helps against the commonest of git's complaints."""
-    if "could not read Username" in reason:
-        return "; it asks for a user and a password: give the source credentials"
-    if re.search(r"returned error: 30[12378]\b", reason):
-        return "; it redirects, which is not followed: give the address that it redirects to"
-    return ""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from agentplugin.plans import Tree
 from controller.catalog import compose
+from controller.catalog.compose import Entry
 from controller.catalog.git import Repository
 
 
@@ -13,13 +16,17 @@ class GitTree(Tree):
     Args:
         repository: the deploy repository.
         tree: a tree or commit in it.
+
+    Attributes:
+        name: that tree or commit.
     """
 
-    __slots__ = ("_children", "_entries", "_links", "_repository")
+    __slots__ = ("_children", "_entries", "_links", "_repository", "name")
 
     def __init__(self, repository: Repository, tree: str) -> None:
         files = list(compose.entries(repository, tree))
         self._repository = repository
+        self.name = tree
         self._entries = {entry.path: entry for entry in files}
         self._links = compose.symlinks(repository, files)
         self._children: dict[str, set[str]] = {"": set()}
@@ -53,6 +60,19 @@ class GitTree(Tree):
         if real is None or real not in self._entries:
             raise FileNotFoundError(2, "no such file in the plugin tree", path)
         return self._repository.run("cat-file", "blob", self._entries[real].blob)
+
+    def files(self) -> Mapping[str, Entry]:
+        """Every file by its path, links among them as they are."""
+        return self._entries
+
+    def file(self, path: str) -> Entry | None:
+        """The file that a path leads to, links followed; None where there is none."""
+        real = self.real(path)
+        return None if real is None else self._entries.get(real)
+
+    def read_all(self, files: Iterable[Entry]) -> dict[str, bytes]:
+        """The contents of files by their object names, read at once."""
+        return compose.blobs(self._repository, (entry.blob for entry in files))
 
     def paths(self) -> list[str]:
         """Every folder and file that a binding could name, links resolved by `isfile` and `isdir`."""

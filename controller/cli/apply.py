@@ -1,4 +1,4 @@
-"""`plugfleet export` and `plugfleet apply`: sources, hostgroups and bindings as YAML in git."""
+"""`plugfleet export` and `plugfleet apply`: sources, hostgroups, bindings and overrides as YAML in git."""
 
 from __future__ import annotations
 
@@ -40,7 +40,11 @@ def export(
     """
     with open_client(ctx, timeout=_TIMEOUT) as client:
         found = client.get("configuration")
-    content = {section: dict(_trimmed(found[section])) for section in documents.SECTIONS}
+    content = {name: _trimmed(found[name]) for name in ("sources", "hostgroups")}
+    content["overrides"] = {
+        host: {plugin: _short(entry) for plugin, entry in plugins.items()}
+        for host, plugins in found["overrides"].items()
+    }
     if not members:
         for group in content["hostgroups"].values():
             group.pop("members", None)
@@ -151,12 +155,18 @@ def _without_empty(thing: Mapping[str, Any]) -> dict[str, Any]:
     }
     if "bindings" in trimmed:
         trimmed["bindings"] = [
-            entry
-            if isinstance(entry, str)
-            else {key: value for key, value in entry.items() if key != "secrets" or value}
-            for entry in trimmed["bindings"]
+            entry if isinstance(entry, str) else _short(entry) for entry in trimmed["bindings"]
         ]
     return trimmed
+
+
+def _short(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A binding or an override without secrets and format where it has none."""
+    return {
+        key: value
+        for key, value in entry.items()
+        if key not in ("secrets", "format", "step") or value
+    }
 
 
 def _with_lines(error: ControllerError, document: Document) -> CommandError:

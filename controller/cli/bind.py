@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,10 +10,11 @@ import typer
 
 from controller.cli import output
 from controller.cli.completion import hostgroup_names
+from controller.cli.exits import CommandError
 from controller.cli.options import AsJson, Limit, open_client, patch, read_yaml, secrets
 from controller.cli.preview import Preview, show_preview
 from controller.cli.removal import remove_each
-from controller.cli.showing import make, show_list, show_one
+from controller.cli.showing import show_list, show_one
 
 app = typer.Typer(help="Bindings: list, add, change, remove.", no_args_is_help=True)
 
@@ -20,9 +22,18 @@ Secrets = Annotated[
     list[str] | None,
     typer.Option(
         "--secret",
-        help="Configuration item whose value is asked for, or read from standard input, and never shown.",
+        help="Configuration item, or path such as items/0/password, whose value is asked for, or read from "
+        "standard input, and never shown.",
     ),
 ]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        help="What it prints: nagios, telegraf-exec, telegraf-execd or prometheus; boundary is a manifest "
+        "plugin's own."
+    ),
+]
+Step = Annotated[int | None, typer.Option(help="Seconds between two starts of what has a format.")]
 Id = Annotated[int, typer.Argument(help="Its number, as `plugfleet bind list` shows it.")]
 
 
@@ -44,12 +55,17 @@ def list_bindings(
         output.Column("Id", "id", right=True),
         output.Column("Hostgroup", "hostgroup"),
         output.Column("Plugin", "plugin"),
+        output.Column("Format", lambda row: _format(row)),
         output.Column("Configuration", "config"),
         output.Column("Secret items", "config_secrets"),
     )
     show_list(
         ctx, "bindings", columns, limit=limit, as_json=as_json, hostgroup=group, plugin=plugin
     )
+
+
+def _format(row: Mapping[str, Any]) -> str:
+    return f"{row['format']} every {row['step']} s" if row["format"] else "-"
 
 
 @app.command()
@@ -73,13 +89,27 @@ def add(
         typer.Option(help="YAML or JSON file with a manifest plugin's configuration; - is stdin."),
     ] = None,
     secret: Secrets = None,
+    format: Format = None,
+    step: Step = None,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(help="Arguments of a program with a --format, after --.", metavar="ARGS"),
+    ] = None,
     preview: Preview = False,
     as_json: AsJson = False,
 ) -> None:
     """Let a hostgroup's hosts run a plugin, from their next deployment on."""
     body: dict[str, Any] = {"hostgroup": group, "plugin": plugin}
+    body |= _formatted(format, step)
     if config is not None:
         body["config"] = read_yaml(config)
+    if arguments:
+        if not format or config is not None:
+            raise CommandError(
+                "arguments go with --format, and without --config",
+                hint="write those of a step script as 'script(arg1,arg2)'",
+            )
+        body["config"] = {"args": arguments}
     if secret and not preview:
         body["config_secrets"] = secrets(secret)
     with open_client(ctx) as client:
@@ -89,8 +119,19 @@ def add(
         made = client.send("POST", "bindings", body=body)
     if as_json:
         output.show_json(made)
-    else:
-        output.say(f"Bound {plugin} to hostgroup {group}: binding {made['id']}.")
+        return
+    output.say(f"Bound {plugin} to hostgroup {group}: binding {made['id']}.")
+    _warn(made)
+
+
+def _formatted(format: str | None, step: int | None) -> dict[str, Any]:
+    given = {"format": format, "step": step}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _warn(made: Mapping[str, Any]) -> None:
+    for warning in made["warnings"]:
+        output.note(f"warning: {warning}")
 
 
 @app.command()
@@ -104,12 +145,14 @@ def change(
     ] = None,
     secret: Secrets = None,
     remove_secret: Annotated[
-        list[str] | None, typer.Option(help="Name of a secret item to remove.")
+        list[str] | None, typer.Option(help="Name or path of a secret item to remove.")
     ] = None,
+    format: Format = None,
+    step: Step = None,
     as_json: AsJson = False,
 ) -> None:
     """Change some of a binding's fields; the others stay."""
-    given: dict[str, Any] = {}
+    given = _formatted(format, step)
     if plugin is not None:
         given["plugin"] = plugin
     if config is not None:
@@ -117,7 +160,13 @@ def change(
     if secret:
         given["config_secrets"] = secrets(secret)
     body = patch(given, {"config_secrets": remove_secret})
-    make(ctx, "PATCH", f"bindings/{number}", body, f"Changed binding {number}.", as_json=as_json)
+    with open_client(ctx) as client:
+        changed = client.send("PATCH", f"bindings/{number}", body=body)
+    if as_json:
+        output.show_json(changed)
+        return
+    output.say(f"Changed binding {number}.")
+    _warn(changed)
 
 
 @app.command()

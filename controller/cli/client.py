@@ -97,7 +97,7 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def get(self, path: str, **query: Any) -> Any:
+    def get(self, path: str, /, **query: Any) -> Any:
         """The JSON of a GET.
 
         Args:
@@ -108,12 +108,17 @@ class Client:
         """
         return self.send("GET", path, query=query)
 
+    def get_with_etag(self, path: str, /, **query: Any) -> tuple[Any, str]:
+        """The JSON of a GET, and its ETag; empty where it has none."""
+        response = self._request("GET", path, query=query)
+        return _body(response), response.headers.get("ETag", "")
+
     def post_with_etag(self, path: str, body: Any, **query: Any) -> tuple[Any, str]:
         """The JSON of a POST, and its ETag."""
         response = self._request("POST", path, body=body, query=query)
         return _body(response), response.headers.get("ETag", "*")
 
-    def items(self, path: str, *, limit: int | None = None, **query: Any) -> Iterator[Any]:
+    def items(self, path: str, /, *, limit: int | None = None, **query: Any) -> Iterator[Any]:
         """Everything in a list, page by page.
 
         Args:

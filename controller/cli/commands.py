@@ -16,6 +16,7 @@ from controller.cli import (
     host,
     init,
     lint,
+    plugin,
     portal,
     release,
     rollback,
@@ -66,6 +67,7 @@ host.app.command("adopt")(agent.adopt)
 app.add_typer(agent.app, name="agent")
 app.add_typer(group.app, name="group")
 app.add_typer(source.app, name="source")
+app.add_typer(plugin.app, name="plugin")
 app.add_typer(bind.app, name="bind")
 app.add_typer(release.app, name="release")
 app.add_typer(deploy.app, name="deploy")

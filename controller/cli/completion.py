@@ -29,11 +29,18 @@ def source_names(ctx: typer.Context, incomplete: str) -> list[str]:
     return _names(ctx, "sources", incomplete)
 
 
-def _names(ctx: typer.Context, path: str, incomplete: str, **query: str) -> list[str]:
+def plugin_paths(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Paths of plugins that begin with what was typed."""
+    return _names(ctx, "plugins", incomplete, field="path", q=incomplete)
+
+
+def _names(
+    ctx: typer.Context, path: str, incomplete: str, *, field: str = "name", **query: str
+) -> list[str]:
     def ask() -> list[str]:
         connection = find_connection(ctx.find_root().params.get("url"))
         with Client(connection, timeout=_PATIENCE) as client:
-            return [row["name"] for row in client.items(path, limit=200, **query)]
+            return [row[field] for row in client.items(path, limit=200, **query)]
 
     return [name for name in _at_once(ask) if name.startswith(incomplete)]
 

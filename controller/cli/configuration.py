@@ -105,7 +105,7 @@ def need_keys(settings: Settings) -> None:
 def _setting(entry: Any) -> str:
     name = ".".join(str(part) for part in entry["loc"]).lower()
     message = "there is no such setting" if entry["type"] == "extra_forbidden" else entry["msg"]
-    return f"{name}: {message}"
+    return f"{name}: {message}" if name else message  # several settings together have none
 
 
 @contextmanager

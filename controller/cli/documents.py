@@ -6,6 +6,7 @@ is sent, and an error of the controller can be shown at the line that caused it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +18,10 @@ from controller.cli.options import read_input
 if TYPE_CHECKING:
     import yaml
 
-SECTIONS = ("sources", "hostgroups")
+SECTIONS = ("sources", "hostgroups", "overrides")
 _HEADER = "# Written by `plugfleet export`; `plugfleet apply` makes a controller follow it.\n"
 _MOST_VALUES = 1_000_000
+_ITEM = re.compile(r"\[(\d+)\]")
 _SUFFIXES = (".yml", ".yaml")
 _KINDS = {
     "tag:yaml.org,2002:str": "text",
@@ -37,7 +39,7 @@ class Document:
     """The configuration of one or several files.
 
     Attributes:
-        content: `sources` and `hostgroups`, as the API takes them.
+        content: `sources`, `hostgroups` and `overrides`, as the API takes them.
         lines: "FILE:LINE" of each value, by its dotted path.
     """
 
@@ -46,7 +48,7 @@ class Document:
 
     def find(self, place: str) -> tuple[str, str]:
         """A place of the document, or the closest one around it, and its "FILE:LINE"; may be empty."""
-        parts = place.removeprefix("body.").split(".")
+        parts = _ITEM.sub(r".\1", place.removeprefix("body.")).split(".")
         for length in range(len(parts), 0, -1):
             path = ".".join(parts[:length])
             if path in self.lines:
@@ -70,7 +72,7 @@ def read(paths: Iterable[Path]) -> Document:
 
 
 def write(content: dict[str, Any], target: Path | None) -> list[Path]:
-    """Write a document into a file, or a file for sources and one a hostgroup into a folder.
+    """Write a document into a file, or into a folder: a file for each hostgroup, and one for all else of a kind.
 
     Args:
         target: None is standard output.
@@ -84,7 +86,11 @@ def write(content: dict[str, Any], target: Path | None) -> list[Path]:
         typer.echo(_text(content), nl=False)
         return []
     if target.is_dir():
-        files = {target / "sources.yml": {"sources": content["sources"]}}
+        files = {
+            target / f"{section}.yml": {section: content[section]}
+            for section in SECTIONS
+            if section != "hostgroups"
+        }
         for name, group in content["hostgroups"].items():
             files[target / "hostgroups" / f"{name}.yml"] = {"hostgroups": {name: group}}
         stale = set((target / "hostgroups").glob("*.yml")) - files.keys()
@@ -149,7 +155,7 @@ class _Reader:
             return {}
         content = self._value(node, (), ())
         if not isinstance(content, dict):
-            raise self._wrong(node, "must be a mapping with sources: and hostgroups:")
+            raise self._wrong(node, f"must be a mapping with {', '.join(SECTIONS)}")
         for section, things in content.items():
             where = self._document.lines[section]
             if section not in SECTIONS:

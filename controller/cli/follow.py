@@ -44,6 +44,8 @@ class Board:
 
     def event(self, kind: str, event: Mapping[str, Any]) -> None:
         """Show what an event tells."""
+        if kind == "wave.waiting":
+            output.note(f"Wave {event['wave']} {(event.get('data') or {}).get('reason', 'waits')}")
         if kind == "host.ended" and event.get("host"):
             status = str((event.get("data") or {}).get("status", ""))
             self._ended.setdefault(int(event["wave"]), {})[str(event["host"])] = status

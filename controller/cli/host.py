@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from controller.cli import output
+from controller.cli import output, override
 from controller.cli.client import segment
 from controller.cli.completion import host_names, hostgroup_names
 from controller.cli.hostimport import import_hosts
@@ -21,11 +21,13 @@ from controller.cli.options import (
     secrets,
     variables,
 )
+from controller.cli.plugin import HOST_COLUMNS
 from controller.cli.removal import remove_each
 from controller.cli.showing import make, show_list, show_one
 
 app = typer.Typer(help="Hosts: list, add, import, change, remove.", no_args_is_help=True)
 app.command("import")(import_hosts)
+app.add_typer(override.app, name="override")
 
 
 class AgentKind(enum.StrEnum):
@@ -140,17 +142,22 @@ def plan(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
     if as_json:
         output.show_json(found)
         return
-    output.show_fields(found, skip=("plugins", "variables", "listed", "problems"))
+    output.show_fields(
+        found, skip=("plugins", "variables", "listed", "problems", "unused_overrides")
+    )
     output.show_table(
         found["plugins"],
         (
             output.Column("Plugin", "plugin"),
             output.Column("Why", lambda row: "\n".join(map(_reason, row["reasons"]))),
             output.Column("Configuration", "config"),
+            output.Column("From", lambda row: "\n".join(_origins(row["origins"]))),
         ),
     )
     for problem in found["problems"]:
         output.say(problem, "bold red")
+    for plugin in found["unused_overrides"]:
+        output.note(f"note: the override of {plugin} does nothing: it is not bound to {name}")
 
 
 def _reason(reason: Mapping[str, Any]) -> str:
@@ -158,6 +165,24 @@ def _reason(reason: Mapping[str, Any]) -> str:
     ways = [way for way, so in (("name", reason["by_name"]), ("rule", reason["by_rule"])) if so]
     how = f" by {' and '.join(ways)}" if ways else ""
     return f"member of {reason['hostgroup']}{how} (binding {reason['binding']})"
+
+
+def _origins(origins: list[Mapping[str, Any]]) -> list[str]:
+    """Where each part of a configuration comes from, a line for each origin."""
+    lines: dict[str, list[str]] = {}
+    for origin in origins:
+        where = origin["hostgroup"] or "this host"
+        lines.setdefault(f"{where} removes" if origin["removed"] else where, []).append(
+            origin["place"]
+        )
+    return [f"{where}: {', '.join(places)}" for where, places in lines.items()]
+
+
+@app.command()
+def plugins(ctx: typer.Context, name: Name, limit: Limit = None, as_json: AsJson = False) -> None:
+    """Show how each plugin fares on a host, as the last visit saw it."""
+    path = f"hosts/{segment(name)}/plugins"
+    show_list(ctx, path, HOST_COLUMNS, limit=limit, as_json=as_json)
 
 
 @app.command()

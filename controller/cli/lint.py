@@ -97,9 +97,10 @@ def show_fixes(
 
 def _report(directory: Path) -> Report:
     from agentplugin.lint import lint_tree
+    from controller.catalog.manifestschema import faults
 
     try:
-        return lint_tree(str(directory))
+        return lint_tree(str(directory), faults)
     except OSError as err:
         raise CommandError(
             f"cannot read {directory}: {err.strerror or err}",

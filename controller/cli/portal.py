@@ -20,7 +20,7 @@ from controller.cli.options import AsJson, Yes, confirm, open_client
 app = typer.Typer(help="Keep an existing Open-Falcon portal in step.", no_args_is_help=True)
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan, change nothing.")]
-_TIMEOUT = 300  # seconds; the controller gives the portal less
+_TIMEOUT = 1900  # seconds; the controller gives the portal less
 _SIGNS = {"create": ("+", "green"), "add": ("+", "green"), "remove": ("-", "red"),
           "delete": ("-", "red")}  # fmt: skip
 _MOST_NAMES = 10
@@ -57,6 +57,13 @@ def sync(
             "--prune", help="Also take away, in hostgroups of both sides, what no sync brought."
         ),
     ] = False,
+    accept_loss: Annotated[
+        bool,
+        typer.Option(
+            "--accept-loss",
+            help="Follow a portal also where it has lost most of what syncs brought from it.",
+        ),
+    ] = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
@@ -65,7 +72,12 @@ def sync(
     Changes only what differs, and takes away only what an earlier sync brought. The exit code is 1 with
     --dry-run if there is something to change, else if not all of it could be done.
     """
-    body = {"direction": direction.value, "hostgroups": group or [], "prune": prune}
+    body = {
+        "direction": direction.value,
+        "hostgroups": group or [],
+        "prune": prune,
+        "accept_loss": accept_loss,
+    }
     with open_client(ctx, timeout=_TIMEOUT) as client:
         _carry_out(client, "portal/sync", body, dry_run=dry_run, yes=yes, as_json=as_json)
 

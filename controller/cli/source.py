@@ -14,8 +14,10 @@ from controller.cli.lint import LintAgents, check_agents, show_problems
 from controller.cli.options import AsJson, Limit, open_client, patch, secrets
 from controller.cli.removal import remove_each
 from controller.cli.showing import make, show_list, show_one
+from controller.cli.sourceimport import import_sources
 
-app = typer.Typer(help="Sources: list, add, change, lint.", no_args_is_help=True)
+app = typer.Typer(help="Sources: list, add, import, change, lint.", no_args_is_help=True)
+app.command("import")(import_sources)
 
 Name = Annotated[str, typer.Argument(help="Its name.", autocompletion=source_names)]
 Path = Annotated[

@@ -16,11 +16,13 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
+from controller.database.silence import Watch
 from controller.errors import Unavailable
 
 _BUSY_TIMEOUT = 15_000  # milliseconds
-# A server that fell silent (power, network) is noticed within about 10 s, less than a lease;
-# without these the kernel goes on trying for a quarter of an hour.
+_CONNECT_TIMEOUT = 5  # seconds
+# A server whose machine fell silent (power, network) is noticed within about 10 s, less than a lease;
+# without these the kernel goes on trying for a quarter of an hour. See silence for one that hangs.
 _DEAD_PEER = {
     "keepalives_idle": 4,
     "keepalives_interval": 2,
@@ -43,6 +45,7 @@ class Database:
 
     def __init__(self, url: str, *, pool_size: int = 20) -> None:
         self.engine = _open(url, pool_size)
+        self._watch = Watch(self.engine) if self.is_postgresql else None
         # SQLite's transactions see one state by themselves, PostgreSQL's only from this level on.
         one_state = {"isolation_level": "REPEATABLE READ"} if self.is_postgresql else {}
         self._read = sessionmaker(
@@ -84,14 +87,20 @@ class Database:
             wait: for whoever else writes to SQLite; without, it is locked at once.
 
         Raises:
-            Unavailable: the database cannot be reached, is locked, or is full; nothing was changed.
+            Unavailable: the database cannot be reached, is locked, or is full; nothing was changed, or it
+                says that this is not known.
         """
         make = self._write if wait else self._write_at_once
-        with _told(), make() as session, session.begin():
+        with _told(), make() as session, session.begin() as transaction:
             yield session
+            session.flush()
+            with _told_of_commit():
+                transaction.commit()
 
     def close(self) -> None:
         """Close all connections."""
+        if self._watch is not None:
+            self._watch.close()
         self.engine.dispose()
 
 
@@ -113,7 +122,7 @@ def _open(url: str, pool_size: int) -> Engine:
         pool_pre_ping=True,
         pool_timeout=10,
         connect_args={
-            "connect_timeout": 5,
+            "connect_timeout": _CONNECT_TIMEOUT,
             "application_name": "plugfleet",
             "options": with_options(url, _DEAD_CLIENT),
             **_DEAD_PEER,
@@ -149,6 +158,20 @@ def _begin_sqlite(connection: Connection) -> None:
         connection.exec_driver_sql(begin)
     finally:
         connection.exec_driver_sql(f"PRAGMA busy_timeout={_BUSY_TIMEOUT}")
+
+
+@contextmanager
+def _told_of_commit() -> Iterator[None]:
+    """Say that nobody knows what became of a change whose commit was not answered."""
+    try:
+        yield
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        raise Unavailable(
+            "the connection to the database broke while the change was written",
+            hint="it may have been made or not: look before trying again",
+        ) from error
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from controller.database import counters
 from controller.database.base import Base
 from controller.deployments import models as deployments
 from controller.fleet import models as fleet
+from controller.plugins import models as plugins
 from controller.portal import models as portal
 from controller.web import models as web
 
@@ -26,6 +27,7 @@ __all__ = [
     "counters",
     "deployments",
     "fleet",
+    "plugins",
     "portal",
     "web",
 ]

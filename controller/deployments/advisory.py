@@ -28,12 +28,10 @@ _LOCKS = (
     0x706C6766  # "plgf": advisory locks of other programs in the same database have other numbers
 )
 
-_SAID_BY_SERVER = (
-    "starting up",
-    "shutting down",
-    "in recovery mode",
-    "not currently accepting connections",
-)
+# What a server says that has no session left. Not "shutting down": a smart shutdown refuses who is new, and
+# goes on serving whoever is connected, such as another controller. Neither "not currently accepting
+# connections", which a database says that is closed to new sessions.
+_SAID_BY_SERVER = ("starting up", "in recovery mode", "not yet accepting connections")
 _SAID_BY_KERNEL = ("refused", "no such file")
 
 log = structlog.get_logger(__name__)

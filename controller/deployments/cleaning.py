@@ -16,7 +16,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from controller.auth.vault import Vault
-from controller.bindings.models import BindingRow
+from controller.bindings.models import BindingRow, OverrideRow
+from controller.bindings.sealing import key_of
 from controller.fleet.models import Host, Hostgroup
 
 HIDDEN = "********"
@@ -205,12 +206,16 @@ def _read(quoted: str) -> str:
 def cleaner_of(session: Session, vault: Vault, hosts: Iterable[str]) -> Cleaner:
     """What cleans the words of a run over these hosts of every secret that it may come to see."""
     sealed = set(session.scalars(select(Hostgroup.secrets)))
-    sealed |= set(session.scalars(select(BindingRow.secrets)))
     names = set(hosts)
+    of_plugins = set(session.scalars(select(BindingRow.secrets)))
+    overrides = select(Host.name, OverrideRow.secrets).join(OverrideRow.host)
+    of_plugins |= {secrets for name, secrets in session.execute(overrides) if name in names}
     for name, secrets in session.execute(select(Host.name, Host.secrets).where(Host.secrets != "")):
         if name in names:
             sealed.add(secrets)
     opened = [vault.open(entry) for entry in sealed]
+    # Those of configurations are kept by their paths there.
+    opened += [{key_of(p): value} for s in of_plugins for p, value in vault.open(s).items()]
     values = {value for secrets in opened for _, value in _leaves("", secrets)}
     return Cleaner(values, {key for secrets in opened for key, _ in _leaves("", secrets)})
 

@@ -19,8 +19,8 @@ from controller.database.engine import Database
 from controller.deployments import service
 from controller.deployments.models import Deployment, HostStatus, Status, Wave
 from controller.deployments.presence import ENDING
-from controller.deployments.processes import CANCEL, STOP
-from controller.deployments.recovery import end_deployment
+from controller.deployments.processes import CANCEL, LEFT, STOP
+from controller.deployments.recovery import end_deployment, end_run, is_unsettled
 from controller.deployments.tracking import lost
 from controller.deployments.waveprocess import RunProcesses, describe_end, what_is_left
 from controller.deployments.waves import begin_wave, close_wave
@@ -50,7 +50,12 @@ class _LetGo(Exception):
 
 
 class Drive:
-    """Carries one claimed deployment to its end, in a thread of its own."""
+    """Carries one claimed deployment to its end, in a thread of its own.
+
+    Args:
+        left: what became of the controller that drove it before, where one did: nothing more is begun, and
+            what AWX does of it is ended and read.
+    """
 
     def __init__(
         self,
@@ -59,12 +64,14 @@ class Drive:
         vault: Vault,
         runs: RunProcesses,
         deployment_id: int,
+        left: str = "",
     ) -> None:
         self.deployment_id = deployment_id
         self._runs = runs
         self._settings = settings
         self._database = database
         self._vault = vault
+        self._left = left
         # Another controller may take over: see controller.deployments.presence.
         self._patience_lost = settings.lease * ENDING
         self._order: Order | None = None
@@ -94,12 +101,28 @@ class Drive:
     def _carry_out(self) -> None:
         with structlog.contextvars.bound_contextvars(deployment=self.deployment_id):
             try:
-                self._insist(self._finish(self._waves()))
+                if self._left:
+                    self._settle(self._left)
+                else:
+                    self._insist(self._finish(self._waves()))
             except _LetGo:
                 log.warning("let go of a deployment")
             except Exception:
                 log.exception("a deployment broke")
                 self._break_off()
+
+    def _settle(self, why: str) -> None:
+        """End what a dead controller left, once AWX does nothing more of it."""
+        waves = select(Wave).where(Wave.deployment_id == self.deployment_id).order_by(Wave.number)
+        found = self._insist(lambda s: [(w.id, w.pid) for w in s.scalars(waves) if is_unsettled(w)])
+        for wave_id, pid in found:
+            end_run(self._settings, wave_id, pid)
+            self._run(wave_id, settle=why)
+        self._until_it_answers(
+            lambda: end_deployment(
+                self._settings, self._database, self._vault, self.deployment_id, why
+            )
+        )
 
     def _break_off(self) -> None:
         """End it after something that nobody thought of, so that it does not look alive for ever."""
@@ -132,8 +155,9 @@ class Drive:
         begin_wave(session, session.get_one(Wave, wave_id))
         return True
 
-    def _run(self, wave_id: int) -> None:
-        process = self._runs.start(wave_id)
+    def _run(self, wave_id: int, settle: str = "") -> None:
+        """Run a wave, or settle what another run left of it."""
+        process = self._runs.start(wave_id, settle)
         began = time.monotonic()
         log.info("wave started", wave=wave_id, pid=process.pid)
         try:
@@ -148,7 +172,7 @@ class Drive:
             if self._order is not told:
                 told = self._order
                 process.say(CANCEL if told is Order.CANCEL else STOP)
-                deadline = time.monotonic() + _PATIENCE
+                deadline = time.monotonic() + self._patience(told)
             if told is Order.LET_GO:
                 process.end_playbook(self._patience_lost)
                 # What it has still to write may be written late: see results.record_results.
@@ -159,6 +183,12 @@ class Drive:
         process.end_playbook(0)
         RUN_SECONDS.observe(time.monotonic() - began)
         log.info("wave ended", wave=wave_id, status=status)
+        if self._insist(lambda s: is_unsettled(s.get_one(Wave, wave_id))):
+            if self._order in (Order.STOP, Order.LET_GO):
+                raise _LetGo  # for whoever comes next
+            if status == LEFT or not settle:
+                self._run(wave_id, settle=settle or describe_end(status))
+                return
         left = self._insist(
             lambda _: what_is_left(self._settings, self._database, self._vault, wave_id)
         )
@@ -168,6 +198,12 @@ class Drive:
             )
         )
         left.folder.remove()
+
+    def _patience(self, told: Order | None) -> float:
+        """Seconds that a run may take to end when it was told to."""
+        if told is Order.CANCEL and self._settings.execution == "awx":
+            return self._settings.run_timeout + _PATIENCE  # AWX may be away
+        return _PATIENCE
 
     @staticmethod
     def _note_pid(session: Session, wave_id: int, pid: int) -> None:
@@ -219,12 +255,19 @@ class Drive:
         Raises:
             _LetGo: the next start, or another controller, ends the deployment.
         """
+
+        def in_transaction() -> Result:
+            with self._database.write() as session:
+                return work(session)
+
+        return self._until_it_answers(in_transaction)
+
+    def _until_it_answers(self, work: Callable[[], Result]) -> Result:
         while True:
             if self._order is Order.LET_GO:
                 raise _LetGo
             try:
-                with self._database.write() as session:
-                    return work(session)
+                return work()
             except Unavailable as error:
                 log.warning("a deployment waits for the database", error=str(error))
                 if time.monotonic() > self._patient_until:

@@ -126,7 +126,20 @@ class Dispatcher:
         for dead in [*presence.dead(), *left_by_the_ended(self._database, presence.id)]:
             with presence.taking_over(dead) as mine:
                 if mine:
-                    recover(self._settings, self._database, self._vault, dead)
+                    recover(self._settings, self._database, self._vault, dead, self._adopt)
+
+    def _adopt(self, deployment_id: int, why: str) -> None:
+        """Take over a dead controller's deployment, to settle what AWX does of it."""
+        assert self._lease is not None
+        if deployment_id in self._drives and not self._drives[deployment_id].over:
+            return
+        with self._database.write() as session:
+            session.get_one(Deployment, deployment_id).claimed_by = self._lease.presence.id
+        drive = Drive(
+            self._settings, self._database, self._vault, self._runs, deployment_id, left=why
+        )
+        self._drives[deployment_id] = drive
+        drive.start()
 
     def _let_go(self, why: str) -> None:
         """End the own runs before anybody else may touch their hosts, and begin anew."""

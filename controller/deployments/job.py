@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import select
 
 from controller.auth.vault import load_vault
-from controller.catalog.flow import Publisher
+from controller.catalog.line import DeployLine
 from controller.catalog.models import ReleaseRow
 from controller.catalog.publish import Catalog
 from controller.database.engine import Database
@@ -32,6 +32,7 @@ class Job:
         plans: by host, the digest of the plan that it is brought to; empty where that is not its
             newest plan.
         cleaner: hides the secrets of these hosts in what the run says.
+        jobs: those that were begun of it before, as the wave's row has them.
     """
 
     wave_id: int
@@ -42,6 +43,7 @@ class Job:
     inventory: dict[str, Any]
     plans: dict[str, str]
     cleaner: Cleaner
+    jobs: dict[str, Any] | None = None
 
 
 def load(settings: Settings, database: Database, wave_id: int) -> Job:
@@ -53,6 +55,7 @@ def load(settings: Settings, database: Database, wave_id: int) -> Job:
     vault = load_vault(settings.secret_key, settings.key_file)
     with database.read() as session:
         wave = session.get_one(Wave, wave_id)
+        jobs = wave.jobs
         deployment = session.get_one(Deployment, wave.deployment_id)
         release = session.get_one(ReleaseRow, deployment.release)
         hosts = session.scalars(
@@ -65,7 +68,7 @@ def load(settings: Settings, database: Database, wave_id: int) -> Job:
         document = inventory.document(session, vault, hosts=list(hosts), with_secrets=True)
         cleaner = cleaner_of(session, vault, hosts)
     catalog = Catalog(settings.catalog_dir)
-    Publisher(database, vault, catalog, settings.source_timeout).bring(release.commit)
+    DeployLine(database, vault, catalog).bring(release.commit)
     variables = document["all"]["vars"]
     newest = variables.get("plugin_source_release") == {
         "number": release.number,
@@ -88,6 +91,7 @@ def load(settings: Settings, database: Database, wave_id: int) -> Job:
             for name in hosts
         },
         cleaner=cleaner,
+        jobs=jobs,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from controller.database.base import Base, Json, UtcDateTime, now
+from controller.database.base import Base, Json, JsonOrNull, UtcDateTime, now
 
 
 class Status(enum.StrEnum):
@@ -84,6 +84,7 @@ class Wave(Base):
         number: 1 for the first.
         pid: of the run's own process, while it runs.
         exit_status: of ansible-playbook, or None where there was none.
+        jobs: what AWX carries out of it, as deployments.engines.jobs has it; None where it does nothing.
     """
 
     __tablename__ = "waves"
@@ -95,6 +96,7 @@ class Wave(Base):
     reason: Mapped[str] = mapped_column(Text, default="")
     pid: Mapped[int | None]
     exit_status: Mapped[int | None]
+    jobs: Mapped[dict[str, Any] | None] = mapped_column(JsonOrNull)
     started: Mapped[datetime | None] = mapped_column(UtcDateTime)
     ended: Mapped[datetime | None] = mapped_column(UtcDateTime)
 

@@ -16,12 +16,12 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
-import psutil
-
 VARIABLE = "PLUGFLEET_WAVE"
 CANCEL, STOP, SURE = b"cancel", b"stop", b"sure"
 """Lines that a controller says to a run; the end of the pipe says that it is gone. `SURE` is followed by the
 moment (`time.monotonic`) for which it was last proven that the controller counts as alive."""
+LEFT = 75
+"""Exit status of a run that leaves jobs of another machine to whoever comes next (sysexits.h, EX_TEMPFAIL)."""
 _PROC = Path("/proc")
 _STEP = 0.05  # seconds
 
@@ -31,8 +31,12 @@ def mark(wave_id: int, database: str) -> str:
     return f"{wave_id}-{hashlib.sha256(database.encode()).hexdigest()[:12]}"
 
 
-def marked(wanted: str, spare: Collection[int] = ()) -> list[int]:
-    """Pids of the living processes that carry a mark."""
+def marked(wanted: str, spare: Collection[int] = (), *, idle: bool = False) -> list[int]:
+    """Pids of the living processes that carry a mark.
+
+    Args:
+        idle: also of ssh that only keeps a connection open.
+    """
     entry = f"{VARIABLE}={wanted}".encode()
     found = []
     for folder in _PROC.iterdir():
@@ -40,16 +44,18 @@ def marked(wanted: str, spare: Collection[int] = ()) -> list[int]:
             continue
         # A process that ends meanwhile, or is somebody else's.
         with contextlib.suppress(OSError):
-            if _carries(folder, entry, _name(wanted)):
+            if _carries(folder, entry, _name(wanted), idle):
                 found.append(int(folder.name))
     return found
 
 
-def _carries(folder: Path, entry: bytes, name: bytes) -> bool:
+def _carries(folder: Path, entry: bytes, name: bytes, idle: bool) -> bool:
     if (folder / "comm").read_bytes().strip() == name:
         return True
     if entry not in (folder / "environ").read_bytes().split(b"\0"):
         return False
+    if idle:
+        return True
     # ssh that holds a connection open for the next run does nothing by itself.
     words = (folder / "cmdline").read_bytes()
     return not (words.startswith(b"ssh: ") and b"[mux]" in words)
@@ -69,23 +75,29 @@ def _name(wanted: str) -> bytes:
 
 def children(wanted: str) -> list[int]:
     """Pids of this process's own children that carry a mark."""
+    # Not at the top: this file is sent to machines that do not have it (engines.remote).
+    import psutil
+
     own = psutil.Process().children()
     return sorted({child.pid for child in own} & set(marked(wanted)))
 
 
-def end_marked(wanted: str, *, patience: float, spare: Collection[int] = ()) -> None:
+def end_marked(
+    wanted: str, *, patience: float, spare: Collection[int] = (), idle: bool = False
+) -> None:
     """End what carries a mark: wait for it to end by itself, then kill it.
 
     Args:
         patience: seconds to wait.
         spare: pids that are left alone.
+        idle: end connections that are kept open, too.
     """
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline and marked(wanted, spare):
         time.sleep(_STEP)
     # A process may start another between being found and being killed.
     for _ in range(100):
-        found = marked(wanted, spare)
+        found = marked(wanted, spare, idle=idle)
         if not found:
             return
         kill(found)

@@ -41,7 +41,14 @@ class WaveEnd:
     exit_status: int | None
 
 
-Entry = Event | HostOutcome | WaveEnd
+@dataclass(frozen=True)
+class Waiting:
+    """What a wave waits for, outside of its hosts; empty when it goes on."""
+
+    reason: str
+
+
+Entry = Event | HostOutcome | WaveEnd | Waiting
 
 
 class Recorder:
@@ -141,6 +148,12 @@ class Recorder:
         if outcomes:
             deployment = session.get_one(Deployment, self._deployment_id)
             record_results(session, deployment, outcomes, self._release)
+        if waits := [entry for entry in entries if isinstance(entry, Waiting)]:
+            # As events.append locks it: to ask for more than one has may wait for each other.
+            locked = {"key_share": True}
+            deployment = session.get_one(Deployment, self._deployment_id, with_for_update=locked)
+            if not Status(deployment.status).ended:
+                deployment.reason = waits[-1].reason
         for end in ends:
             end_wave(session, session.get_one(Wave, self._wave_id), end, now())
 
@@ -157,8 +170,10 @@ def end_wave(session: Session, wave: Wave, end: WaveEnd, moment: datetime) -> No
     events.append(session, wave.deployment_id, wave.number, [Event("wave.ended", told)])
 
 
-def _as_event(entry: Event | HostOutcome) -> Event:
+def _as_event(entry: Event | HostOutcome | Waiting) -> Event:
     if isinstance(entry, Event):
         return entry
+    if isinstance(entry, Waiting):
+        return Event("wave.waiting" if entry.reason else "wave.resumed", {"reason": entry.reason})
     told = {"status": entry.status.value, "message": entry.message}
     return Event("host.ended", told, host=entry.host)

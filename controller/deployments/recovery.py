@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 from sqlalchemy import select
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from controller.auth.vault import Vault
 from controller.database.engine import Database
 from controller.deployments import service
+from controller.deployments.engines.jobs import unsettled
 from controller.deployments.models import ControllerRow, Deployment, Status, Wave
 from controller.deployments.presence import leave
 from controller.deployments.processes import end_marked, mark, marked
@@ -37,10 +38,19 @@ def left_by_the_ended(database: Database, own: int) -> list[int]:
         return sorted({found for found in session.scalars(query) if found and found != own})
 
 
-def recover(settings: Settings, database: Database, vault: Vault, dead: int) -> None:
+def recover(
+    settings: Settings,
+    database: Database,
+    vault: Vault,
+    dead: int,
+    adopt: Callable[[int, str], None],
+) -> None:
     """End a dead controller's deployments; nothing of them runs on this machine afterwards.
 
     One that cannot be ended keeps neither the others nor new ones from their turn: it is tried again.
+
+    Args:
+        adopt: takes over one that AWX may be at work on, which takes time; with why.
 
     Raises:
         Unavailable: the database does not answer.
@@ -54,6 +64,9 @@ def recover(settings: Settings, database: Database, vault: Vault, dead: int) -> 
         log.warning("ending what a dead controller left", deployment=deployment_id, controller=dead)
         # The runs have seen their pipe end, and are ending by themselves.
         try:
+            if _is_unsettled(database, deployment_id):
+                adopt(deployment_id, _DIED)
+                continue
             end_deployment(settings, database, vault, deployment_id, _DIED, patience=_PATIENCE)
         except Unavailable:
             raise
@@ -85,9 +98,7 @@ def end_deployment(
         ).all()
     lefts = {}
     for wave_id, pid in waves:
-        known_by = mark(wave_id, settings.database)
-        # Where the run itself is dead, nobody ends what it started.
-        end_marked(known_by, patience=patience if pid in marked(known_by) else 0)
+        end_run(settings, wave_id, pid, patience=patience)
         lefts[wave_id] = what_is_left(settings, database, vault, wave_id)
     with database.write() as session:
         deployment = session.get_one(Deployment, deployment_id, with_for_update=True)
@@ -96,6 +107,26 @@ def end_deployment(
             _end(session, deployment, why, lefts)
     for left in lefts.values():
         left.folder.remove()
+
+
+def end_run(
+    settings: Settings, wave_id: int, pid: int | None, *, patience: float = _PATIENCE
+) -> None:
+    """Let nothing of a wave's run go on here; a run that lives may take `patience` seconds to end."""
+    known_by = mark(wave_id, settings.database)
+    # Where the run itself is dead, nobody ends what it started.
+    end_marked(known_by, patience=patience if pid in marked(known_by) else 0)
+
+
+def is_unsettled(wave: Wave) -> bool:
+    """Whether AWX may do something of a wave, or have something to tell of it, that is not on record."""
+    return wave.status == Status.RUNNING.value and unsettled(wave.jobs)
+
+
+def _is_unsettled(database: Database, deployment_id: int) -> bool:
+    with database.read() as session:
+        waves = session.scalars(select(Wave).where(Wave.deployment_id == deployment_id))
+        return any(is_unsettled(wave) for wave in waves)
 
 
 def _end(session: Session, deployment: Deployment, why: str, lefts: Mapping[int, Left]) -> None:

@@ -21,6 +21,8 @@ from controller.deployments.cleaning import Cleaner
 from controller.deployments.drift import Look, record_looks
 from controller.deployments.models import Deployment, HostLock, HostResult, HostStatus
 from controller.fleet.models import Host, HostState
+from controller.plugins.health import PluginState, states_of
+from controller.plugins.health import keep as keep_states
 
 _MOST_TEXT = 20_000  # characters of a message that are kept
 _MOST_DIFF = 200_000  # characters of a file in a diff that are kept
@@ -45,6 +47,7 @@ class HostOutcome:
     Attributes:
         plan: digest of the plan that it was brought to; empty where that is not its newest plan.
         touched: whether anything may have been changed on it.
+        plugins: what its agent said of its plugins; None where it was not asked.
     """
 
     host: str
@@ -55,6 +58,7 @@ class HostOutcome:
     diff: Sequence[Mapping[str, Any]] = ()
     plan: str = ""
     touched: bool = True
+    plugins: Sequence[PluginState] | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class _Rows:
     results: list[dict[str, Any]] = field(default_factory=list)
     hosts: dict[HostStatus, list[dict[str, Any]]] = field(default_factory=dict)
     looks: dict[int, Look] = field(default_factory=dict)
+    plugins: dict[int, Sequence[PluginState]] = field(default_factory=dict)
 
 
 def outcome_of(host: str, result: Mapping[str, Any], plan: str = "") -> HostOutcome:
@@ -91,6 +96,7 @@ def outcome_of(host: str, result: Mapping[str, Any], plan: str = "") -> HostOutc
         diff=[_diff(entry) for entry in _listed(result.get("diff")) if isinstance(entry, Mapping)],
         plan=plan,
         touched=bool(result.get("changed") or result.get("steps")),
+        plugins=states_of(result.get("plugins")),
     )
 
 
@@ -138,16 +144,20 @@ def record_results(
             rows.results.append(_result_row(result_id, outcome))
             if host_id is None or outcome.status not in _STATES:
                 continue
+            is_newest = deployment.check or held is None or host_id in held
+            if outcome.plugins is not None and is_newest:
+                rows.plugins[host_id] = outcome.plugins
             if deployment.check:
                 if outcome.status in _RIGHT:
                     differs = outcome.status == HostStatus.CHANGED
                     rows.looks[host_id] = Look(outcome.plan, differs, outcome.message)
                 continue
-            if held is None or host_id in held:
+            if is_newest:
                 row = _host_row(host_id, outcome, deployment.id, release)
                 rows.hosts.setdefault(outcome.status, []).append(row)
     if rows.results:
         session.execute(update(HostResult), rows.results)
+    keep_states(session, rows.plugins)
     record_looks(session, deployment, rows.looks)
     if not rows.hosts:
         return

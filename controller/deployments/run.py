@@ -1,6 +1,6 @@
 """The process of one wave: `python -m controller.deployments.run`.
 
-Runs ansible-playbook by ansible-runner in its main thread and writes what comes of it. Its standard
+Lets an engine play the playbook in its main thread and writes what comes of it. Its standard
 input is a pipe that the controller holds: the first line names the wave and gives the controller's
 settings (an argument or a variable could be read by others), later lines are orders, and its end
 means that the controller is gone.
@@ -8,35 +8,24 @@ means that the controller is gone.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
 import signal
-import sys
 import threading
 import time
-from pathlib import Path
-from typing import Any
 
-import ansible_runner  # type: ignore[import-untyped]  # it has no types
 import structlog
 
 from controller.database.engine import Database
-from controller.deployments.job import Job, holds_key, load
+from controller.deployments.engines.base import Engine
+from controller.deployments.engines.jobs import JobRows, Written, written
+from controller.deployments.engines.local import LocalEngine
+from controller.deployments.job import Job, load
 from controller.deployments.journal import JournalReader
 from controller.deployments.models import Status, Wave
-from controller.deployments.presence import ENDING, SILENCE
-from controller.deployments.processes import (
-    CANCEL,
-    STOP,
-    SURE,
-    carry,
-    children,
-    end_marked,
-    end_playbook,
-    mark,
-)
+from controller.deployments.presence import SILENCE
+from controller.deployments.processes import CANCEL, LEFT, STOP, SURE, carry, end_marked, mark
 from controller.deployments.recorder import Recorder
 from controller.deployments.rundir import RunDir
 from controller.deployments.tracking import LookAtJournal, Over, Stopped, Tracker
@@ -49,8 +38,9 @@ _CANCELED = Stopped(Status.CANCELED, "the deployment was canceled")
 _STOPPED = Stopped(Status.INTERRUPTED, "the controller was stopped")
 _ABANDONED = Stopped(Status.INTERRUPTED, "the controller died")
 _UNSURE = Stopped(Status.INTERRUPTED, "the controller lost touch with the database")
+_HURRIED = (_STOPPED, _ABANDONED, _UNSURE)
 _WATCH = 0.1  # seconds between looks at the journal and for orders
-_PATIENCE = 3.0  # seconds that ansible-playbook may take to end by itself
+_RETRY = 0.5  # seconds before a database that did not answer is asked again
 _DATABASE_PATIENCE = 1800.0  # seconds that finished work waits for a database that is away
 _DATABASE_PATIENCE_ALONE = 120.0  # the same, once the controller is gone
 _START_PATIENCE = 60.0  # seconds that a run waits for the database before it begins
@@ -60,27 +50,49 @@ log = structlog.get_logger(__name__)
 
 
 class Run:
-    """One run of ansible-playbook."""
+    """One run of the playbook.
 
-    def __init__(self, settings: Settings, database: Database, job: Job, sure: float) -> None:
+    Args:
+        before: what a process that is gone has written of it, where there was one.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        job: Job,
+        sure: float,
+        before: Written | None = None,
+    ) -> None:
         self._settings = settings
+        self._database = database
         self._job = job
         self._mark = mark(job.wave_id, settings.database)
         self._folder = RunDir(self._mark, settings.data_dir / "runs")
         self._order: Stopped | None = None  # set by signals and the reader of standard input
+        self._hurry = False
+        self._rows: JobRows | None = None
         self._sure = sure
         self._over = threading.Event()
         self._alone_since: float | None = None
         self._over_since: float | None = None
+        tracker = Tracker(
+            job.plans,
+            job.cleaner,
+            JournalReader(self._folder.journal),
+            decided=before.decided if before else {},
+            kept=before.kept if before else (),
+        )
         self._recorder = Recorder(
             database,
             deployment_id=job.deployment_id,
             wave_id=job.wave_id,
             wave=job.wave,
             release=job.release,
-            read=Tracker(job.plans, job.cleaner, JournalReader(self._folder.journal)).read,
+            read=tracker.read,
             give_up=self._gives_up,
         )
+        self._engine = self._new_engine()
 
     def order(self, stopped: Stopped) -> None:
         """End the run; the first order counts."""
@@ -88,89 +100,76 @@ class Run:
             self._alone_since = time.monotonic()
         if self._order is None:
             self._order = stopped
+        self._hurry = self._hurry or any(stopped is one for one in _HURRIED)
 
     def assure(self, sure: float) -> None:
         """Let it go on for a while after this moment, until which the controller counts as alive."""
         self._sure = sure
 
-    def carry_out(self) -> bool:
-        """Run it to its end and write everything; returns whether all of it could be written."""
+    def carry_out(self) -> int:
+        """Run it to its end and write everything.
+
+        Returns:
+            The process's exit status: 0, 1 where not all could be written, or LEFT.
+        """
         watch = threading.Thread(target=self._watch, name="watch")
         exit_status: int | None = None
         try:
-            self._folder.make(self._job.inventory)
+            self._engine.prepare()
             watch.start()
-            exit_status = self._play()
+            exit_status = self._engine.play()
         except Exception as error:
             log.exception("the run broke")
             self._recorder.put({"event": "error", "stdout": f"the run broke: {error}"})
             exit_status = -1
+            left = 1 if self._has_jobs() else None  # settled by another process then
+        else:
+            left = LEFT if self._engine.left else None
         finally:
             self._over.set()
             if watch.ident is not None:
                 watch.join()
             end_marked(self._mark, patience=0, spare={os.getpid()})
         self._over_since = time.monotonic()
-        self._recorder.put(Over(self._order, exit_status))
-        written = self._recorder.finish()
+        if left is None:
+            self._recorder.put(Over(self._order, exit_status))
+        all_written = self._recorder.finish()
         self._folder.remove()
-        return written
+        if left is not None:
+            return left
+        return 0 if all_written else 1
 
-    def _play(self) -> int | None:
-        """Run the playbook; returns its exit status, or None where it was killed."""
-        job, folder = self._job, self._folder
-        runner = ansible_runner.run(
-            private_data_dir=str(folder.path),
-            project_dir=str(self._settings.project_dir),
-            playbook="deploy-plugins.yml",
-            inventory=str(folder.inventory),
-            ident="run",
-            forks=self._settings.forks,
-            cmdline="--check --diff" if job.check else None,
-            # The journal has told it all, at the cost of a line instead of a process for each host.
-            skip_tags="report",
-            fact_cache_type="memory",
-            envvars=self._environment(),
-            suppress_env_files=True,
-            quiet=True,
-            event_handler=self._on_event,
-            status_handler=self._on_status,
-            # Without one, ansible-runner replaces this process's signal handlers; with one that says
-            # yes, it kills one process group, which leaves workers behind.
-            cancel_callback=lambda: False,
-        )
-        status: int | None = runner.rc
-        return status
+    def _has_jobs(self) -> bool:
+        return self._rows is not None and any(not row.over for row in self._rows.jobs)
 
-    def _environment(self) -> dict[str, str]:
-        folder, project = self._folder, self._settings.project_dir
-        variables = {
-            # Explicit, as Ansible leaves out an ansible.cfg of a folder that others may write to.
-            "ANSIBLE_CONFIG": str(project / "ansible.cfg"),
-            # ansible-runner would turn it off, whatever ansible.cfg says.
-            "ANSIBLE_HOST_KEY_CHECKING": os.environ.get("ANSIBLE_HOST_KEY_CHECKING", "True"),
-            # The service's account may have no home that it can write to.
-            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(folder.sockets),
-            "ANSIBLE_LOCAL_TEMP": str(folder.temporary),
-            "ANSIBLE_FORCE_COLOR": "0",
-            "ANSIBLE_NOCOLOR": "1",
-            "PLUGFLEET_JOURNAL": str(folder.journal),
-            "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
-        }
-        if holds_key(self._job):
-            variables["ANSIBLE_SSH_AGENT"] = "auto"
-        return variables
+    def _new_engine(self) -> Engine:
+        put = self._recorder.put
+        # Others than the usual one are imported where they are wanted: most runs never do.
+        if self._job.jobs or self._settings.execution == "awx":
+            from controller.deployments.engines.awx import AwxEngine
 
-    def _on_event(self, event: dict[str, Any]) -> bool:
-        """Keep an event for the recorder; no file is written for it. Never raises, never waits."""
-        with contextlib.suppress(Exception):
-            self._recorder.put(event)
-        return False
+            return AwxEngine(self._settings, self._job, put, self._save)
+        if self._settings.execution == "remote":
+            from controller.deployments.engines.remote import RemoteEngine
 
-    def _on_status(self, status: dict[str, Any], runner_config: Any) -> None:
-        # It holds the whole environment. Nothing secret is in there; but nobody needs it either.
-        with contextlib.suppress(OSError):
-            Path(runner_config.artifact_dir, "command").unlink()
+            return RemoteEngine(
+                self._settings, self._job, self._folder, self._mark, put, lambda: self._sure
+            )
+        return LocalEngine(self._settings, self._job, self._folder, self._mark, put)
+
+    def _save(self, rows: JobRows) -> None:
+        """Write which jobs there are, before they are."""
+        self._rows = rows
+        while True:
+            try:
+                with self._database.write() as session:
+                    session.get_one(Wave, self._job.wave_id).jobs = rows.as_json()
+                return
+            except Unavailable as error:
+                log.warning("the wave's jobs wait for the database", error=str(error))
+                if self._gives_up():
+                    raise
+                time.sleep(_RETRY)
 
     def _watch(self) -> None:
         """Read the journal, and end the playbook when that is ordered or it takes too long."""
@@ -183,9 +182,7 @@ class Run:
             if time.monotonic() - self._sure > self._settings.lease * SILENCE:
                 self.order(_UNSURE)
             if self._order is not None:
-                patience = min(_PATIENCE, self._settings.lease * ENDING)
-                for pid in children(self._mark):
-                    end_playbook(pid, self._mark, patience=patience)
+                self._engine.stop(self._order, hurry=self._hurry)
 
     def _gives_up(self) -> bool:
         moment = time.monotonic()
@@ -203,6 +200,7 @@ def main() -> int:
         return 0  # it was kept ready, and is not needed
     given_job = json.loads(line)
     wave_id, settings = int(given_job["wave"]), Settings.model_validate(given_job["settings"])
+    settle = str(given_job["settle"])
     carry(mark(wave_id, settings.database))
     configure(settings.log_format, settings.log_level)
     structlog.contextvars.bind_contextvars(wave=wave_id)
@@ -210,20 +208,25 @@ def main() -> int:
     try:
         try:
             job = _load(settings, database, wave_id)
+            before = written(database, wave_id) if settle else None
         except Unavailable as error:
             # The controller finds that this process has ended without a word, and writes that.
             log.error("the run could not begin", error=str(error))
             return 1
         except PlugfleetError as error:
             log.error("the run could not begin", error=str(error))
+            if settle:
+                return 1  # what AWX did is not known
             with database.write() as session:
                 close_wave(session, session.get_one(Wave, wave_id), Status.FAILED, str(error))
             return 1
-        run = Run(settings, database, job, float(given_job["sure"]))
+        run = Run(settings, database, job, float(given_job["sure"]), before)
+        if settle:
+            run.order(Stopped(Status.INTERRUPTED, settle))
         signal.signal(signal.SIGTERM, lambda *_: run.order(_STOPPED))
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_obey, args=(run,), name="orders", daemon=True).start()
-        return 0 if run.carry_out() else 1
+        return run.carry_out()
     finally:
         database.close()
 

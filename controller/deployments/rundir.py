@@ -46,8 +46,19 @@ class RunDir:
         """Make it anew with an inventory in it.
 
         Raises:
-            PlugfleetError: something of somebody else's stands in its place.
+            PlugfleetError: something of somebody else's stands in its place, or there is no room.
         """
+        try:
+            self._make(inventory)
+        except OSError as error:
+            self.remove()
+            raise PlugfleetError(
+                f"the run's folder {self.path} cannot be made: {error.strerror or error}; no host was "
+                "visited",
+                hint=f"make room in {self.path.parent}, then deploy again",
+            ) from error
+
+    def _make(self, inventory: Mapping[str, Any]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.remove()
         try:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from controller.deployments.engines.jobs import addresses
 from controller.deployments.models import HostStatus, Status
 from controller.web.fields import AnyHostgroup, HostName
 
@@ -67,6 +68,12 @@ class WaveView(_View):
     started: datetime | None
     ended: datetime | None
     hosts: Counts = {}
+    jobs: Annotated[list[str], Field(description="Addresses of its jobs, where AWX plays.")] = []
+
+    @field_validator("jobs", mode="before")
+    @classmethod
+    def _addresses(cls, value: Any) -> Any:
+        return addresses(value) if isinstance(value, dict | None) else value
 
 
 class DeploymentSummary(_View):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from controller.deployments.cleaning import Cleaner
@@ -12,12 +12,14 @@ from controller.deployments.events import Event
 from controller.deployments.journal import Entry as JournalEntry
 from controller.deployments.journal import JournalReader
 from controller.deployments.models import HostStatus, Status
-from controller.deployments.recorder import Entry, WaveEnd
+from controller.deployments.recorder import Entry, Waiting, WaveEnd
 from controller.deployments.results import HostOutcome, cleaned_outcome
 
 # A host's visit is told of by the journal; a start for each task and host would say nothing more.
 _NOT_KEPT = {"runner_on_start"}
 _RESULTS = {"runner_on_ok", "runner_on_failed", "runner_on_unreachable"}
+_LONGEST_PLAN = 64  # characters of a plan's digest
+_KILLED = "ansible-playbook was killed"
 _LAST_WORDS = 5  # lines of output that explain a playbook that did not get anywhere
 
 
@@ -41,8 +43,47 @@ class Over:
     exit_status: int | None
 
 
+@dataclass(frozen=True)
+class JobOver:
+    """One of several jobs of a run has ended, or nobody can tell any more.
+
+    Attributes:
+        job: its number, which its events carry too; 0 where it never began.
+        hosts: what it was to visit.
+        stopped: why it was ended before it was through, or None.
+        trouble: why it came to no end of its own; empty where it did.
+        said: what it says of itself.
+        reasons: by host, why nothing was told of it.
+        blind: it may have visited hosts with nobody seeing it.
+    """
+
+    job: int
+    hosts: Collection[str]
+    stopped: Stopped | None = None
+    trouble: str = ""
+    said: str = ""
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    blind: bool = False
+
+
 class LookAtJournal:
     """The journal may hold more than it did."""
+
+
+@dataclass
+class _Job:
+    """What was told of one job; of a run that is one, of the run."""
+
+    visit_began: bool = False
+    errors: dict[str, str] = field(default_factory=dict)
+    unreachable: set[str] = field(default_factory=set)
+    words: list[str] = field(default_factory=list)
+
+    def trouble(self) -> str:
+        """What went wrong with the playbook as a whole, in its own words; or nothing."""
+        if self.errors:
+            return next(iter(self.errors.values()))
+        return " / ".join(word for word in self.words[-_LAST_WORDS:] if word)
 
 
 class Tracker:
@@ -50,28 +91,41 @@ class Tracker:
 
     Args:
         plans: digest of the plan that the run brings each of its hosts to.
+        decided: what was written of hosts before, by another process.
+        kept: events that were, as numbers of job and event.
     """
 
-    def __init__(self, plans: Mapping[str, str], cleaner: Cleaner, journal: JournalReader) -> None:
+    def __init__(
+        self,
+        plans: Mapping[str, str],
+        cleaner: Cleaner,
+        journal: JournalReader,
+        *,
+        decided: Mapping[str, HostStatus] | None = None,
+        kept: Collection[tuple[int, int]] = (),
+    ) -> None:
         self._reader = journal
         self._plans = plans
         self._cleaner = cleaner
         self._begun: set[str] = set()
-        self._decided: dict[str, HostStatus] = {}
-        self._visit_began = False
+        self._decided = dict(decided or {})
+        self._kept_before = frozenset(kept)
         self._journal_seen = False
-        self._errors: dict[str, str] = {}
-        self._unreachable: set[str] = set()
-        self._words: list[str] = []
+        self._jobs: dict[int, _Job] = {}
+        self._troubles: list[str] = []
 
     def read(self, told: Any) -> list[Entry]:
         """What to keep now.
 
         Args:
-            told: an event as ansible-runner gives it, LookAtJournal, or Over.
+            told: an event as ansible-runner gives it, one of our own, LookAtJournal, JobOver, or Over.
         """
+        if isinstance(told, Event | Waiting):
+            return [told]
         if isinstance(told, LookAtJournal):
             return self._journal()
+        if isinstance(told, JobOver):
+            return list(self._job_over(told))
         if isinstance(told, Over):
             return [*self._journal(), *self._rest(told), self._end(told)]
         return self._event(told)
@@ -89,7 +143,10 @@ class Tracker:
     def _result(self, host: str, result: Mapping[str, Any]) -> list[Entry]:
         if host in self._decided or host not in self._plans:
             return []
-        outcome = cleaned_outcome(self._cleaner, host, result, self._plans[host])
+        plan, told = self._plans[host], result.get("plan")
+        if plan and isinstance(told, str):
+            plan = told[:_LONGEST_PLAN]  # AWX's inventory may be older, or have no secrets
+        outcome = cleaned_outcome(self._cleaner, host, result, plan)
         self._decided[host] = outcome.status
         return [outcome]
 
@@ -101,8 +158,9 @@ class Tracker:
         result = data.get("res")
         result = result if isinstance(result, Mapping) else {}
         entries: list[Entry] = []
+        job = self._job(told)
         if kind == "playbook_on_task_start" and action == "plugin_visit":
-            self._visit_began = True
+            job.visit_began = True
         if kind in _RESULTS and action == "plugin_report":
             # The journal was written before; it tells what a host began with too.
             entries = self._journal()
@@ -115,10 +173,15 @@ class Tracker:
         ):
             entries = self._visited(result["hosts"])
         elif kind in ("runner_on_failed", "runner_on_unreachable"):
-            self._note_error(kind, data, host, result)
+            self._note_error(job, kind, data, host, result)
         elif kind in ("verbose", "error", "warning", "system_warning"):
-            self._words.append(self._cleaner.text(str(told.get("stdout", ""))).strip())
+            job.words.append(self._cleaner.text(str(told.get("stdout", ""))).strip())
+        if (int(told.get("job") or 0), int(told.get("counter") or 0)) in self._kept_before:
+            return entries
         return [*entries, self._kept(kind, told, data, host, result)]
+
+    def _job(self, told: Mapping[str, Any]) -> _Job:
+        return self._jobs.setdefault(int(told.get("job") or 0), _Job())
 
     def _visited(self, hosts: Mapping[str, Any]) -> list[Entry]:
         """What the visit itself told of its hosts, where the journal did not: a full disk, or a host
@@ -130,14 +193,19 @@ class Tracker:
         return entries
 
     def _note_error(
-        self, kind: str, data: Mapping[str, Any], host: str, result: Mapping[str, Any]
+        self,
+        job: _Job,
+        kind: str,
+        data: Mapping[str, Any],
+        host: str,
+        result: Mapping[str, Any],
     ) -> None:
         if data.get("ignore_errors"):
             return
         if kind == "runner_on_unreachable":
-            self._unreachable.add(host)
+            job.unreachable.add(host)
         message = self._cleaner.text(str(result.get("msg", "")))
-        self._errors.setdefault(host, f"{data.get('task', 'a task')}: {message}")
+        job.errors.setdefault(host, f"{data.get('task', 'a task')}: {message}")
 
     def _kept(
         self,
@@ -159,48 +227,64 @@ class Tracker:
             kept |= Counter(status.value for status in self._decided.values())
         elif kind not in _RESULTS and told.get("stdout"):
             kept["stdout"] = told["stdout"]
+        if told.get("job"):
+            kept["job"] = told["job"]
         counter = int(told.get("counter") or 0)
         return Event(kind, self._cleaner.data(kept), host=host, counter=counter)
 
+    def _job_over(self, over: JobOver) -> Iterator[HostOutcome]:
+        """Outcomes of a job's hosts that nothing was told of."""
+        job = self._jobs.setdefault(over.job, _Job())
+        job.visit_began = job.visit_began or over.blind
+        if over.said:
+            job.words.append(self._cleaner.text(over.said))
+        left = [host for host in over.hosts if host in self._plans and host not in self._decided]
+        if over.trouble and left:
+            self._troubles.append(over.trouble)
+        for host in left:
+            if reason := over.reasons.get(host):
+                outcome = HostOutcome(host, HostStatus.FAILED, reason, touched=False)
+            else:
+                outcome = self._undecided(host, job, over.stopped, over.trouble)
+            self._decided[host] = outcome.status
+            yield outcome
+
     def _rest(self, over: Over) -> Iterator[HostOutcome]:
         """Outcomes of the hosts that nothing was told of."""
+        killed = "" if over.exit_status is not None else _KILLED
+        job = self._jobs.setdefault(0, _Job())
         for host in self._plans:
             if host not in self._decided:
-                outcome = self._undecided(host, over)
+                outcome = self._undecided(host, job, over.stopped, killed)
                 self._decided[host] = outcome.status
                 yield outcome
 
-    def _undecided(self, host: str, over: Over) -> HostOutcome:
-        stopped = over.stopped
+    def _undecided(
+        self, host: str, job: _Job, stopped: Stopped | None, trouble: str
+    ) -> HostOutcome:
         # Without a journal it is not known which hosts a visit had come to.
-        touched = host in self._begun or (self._visit_began and not self._journal_seen)
-        if stopped or over.exit_status is None:
-            reason = stopped.reason if stopped else "ansible-playbook was killed"
+        touched = host in self._begun or (job.visit_began and not self._journal_seen)
+        if reason := stopped.reason if stopped else trouble:
             if touched:
                 message = f"{reason} while this host was being visited; deploy to it again"
                 return HostOutcome(host, HostStatus.INTERRUPTED, message)
             status = HostStatus.CANCELED if stopped else HostStatus.FAILED
             return HostOutcome(host, status, f"{reason}; this host was not visited", touched=False)
-        error = self._errors.get(host) or self._trouble()
+        error = job.errors.get(host) or job.trouble()
         message = error or "the playbook ended without a word about this host"
-        status = HostStatus.UNREACHABLE if host in self._unreachable else HostStatus.FAILED
+        status = HostStatus.UNREACHABLE if host in job.unreachable else HostStatus.FAILED
         return HostOutcome(host, status, message, touched=touched)
-
-    def _trouble(self) -> str:
-        """What went wrong with the playbook as a whole, in its own words; or nothing."""
-        if self._errors:
-            return next(iter(self._errors.values()))
-        return " / ".join(word for word in self._words[-_LAST_WORDS:] if word)
 
     def _end(self, over: Over) -> WaveEnd:
         """How the wave ended, once every host is decided."""
         if over.stopped:
             return WaveEnd(over.stopped.status, over.stopped.reason, over.exit_status)
         if over.exit_status is None:
-            return WaveEnd(Status.FAILED, "ansible-playbook was killed", None)
-        told = lost(self._decided.values())
+            return WaveEnd(Status.FAILED, _KILLED, None)
+        told = "; ".join([part for part in (lost(self._decided.values()), *self._troubles) if part])
         if told or over.exit_status:
-            reason = told or self._trouble() or f"ansible-playbook ended with {over.exit_status}"
+            trouble = next((job.trouble() for job in self._jobs.values() if job.trouble()), "")
+            reason = told or trouble or f"ansible-playbook ended with {over.exit_status}"
             return WaveEnd(Status.FAILED, reason, over.exit_status)
         return WaveEnd(Status.SUCCEEDED, "", over.exit_status)
 

@@ -41,14 +41,18 @@ class RunProcesses:
             if self._ready is None or self._ready.poll() is not None:
                 self._ready = _spawn()
 
-    def start(self, wave_id: int) -> WaveProcess:
-        """Start the run of a wave."""
+    def start(self, wave_id: int, settle: str = "") -> WaveProcess:
+        """Start the run of a wave.
+
+        Args:
+            settle: what became of the one before: its jobs are ended and read, and none is begun.
+        """
         with self._lock:
             process, self._ready = self._ready, None
         if process is None or process.poll() is not None:
             process = _spawn()
         with self._lock:
-            started = WaveProcess(process, self._settings, wave_id, self._sure)
+            started = WaveProcess(process, self._settings, wave_id, self._sure, settle)
             self._running.append(started)
         return started
 
@@ -88,15 +92,20 @@ class WaveProcess:
     """
 
     def __init__(
-        self, process: subprocess.Popen[bytes], settings: Settings, wave_id: int, sure: float
+        self,
+        process: subprocess.Popen[bytes],
+        settings: Settings,
+        wave_id: int,
+        sure: float,
+        settle: str,
     ) -> None:
         self._mark = mark(wave_id, settings.database)
         self._process = process
         assert process.stdin is not None
         self._pipe = process.stdin
         self.pid = process.pid
-        job = {"wave": wave_id, "settings": settings.model_dump(mode="json"), "sure": sure}
-        self.say(json.dumps(job).encode())
+        given = {"settings": settings.model_dump(mode="json"), "sure": sure, "settle": settle}
+        self.say(json.dumps({"wave": wave_id, **given}).encode())
         # Whoever tells it later must not wait for a process that is stopped.
         if self.listens:
             os.set_blocking(self._pipe.fileno(), False)

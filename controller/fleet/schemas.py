@@ -140,6 +140,13 @@ class AgentView(BaseModel):
         ),
     ]
     claimed_at: datetime | None
+    withheld: Annotated[
+        str,
+        Field(
+            description="What of its bindings it is not told because it would die of it, and why; "
+            "empty if nothing."
+        ),
+    ]
     timestamp: Annotated[
         int, Field(validation_alias="stamp", description="What it is told as its list's Timestamp.")
     ]

@@ -15,6 +15,7 @@ from typing import Any
 from controller.auth.principal import Principal
 from controller.auth.vault import Vault
 from controller.errors import Forbidden, Invalid
+from controller.fleet.access import EVERY_HOST
 from controller.web.fields import holds_template, plain_json
 
 _PASSWORD = re.compile(r"ansible_(\w+_)?(pass|password|passphrase|private_key)")
@@ -22,6 +23,7 @@ _ELSEWHERE = {
     "ansible_host": "give it as `address`",
     "agent_config_kind": "give it as `agent_kind`",
     "plugin_bindings": "make bindings of it",
+    "plugin_config_overrides": "make overrides of it",
     "plugin_source_release": "publish a release",
     "plugin_source_controller": "it is the controller's public_url",
     "plugfleet_plan": "it is computed",
@@ -32,6 +34,12 @@ _OF_THE_HOST_ALONE = {
     "ansible_become_user",
     "ansible_python_interpreter",
 }
+
+
+def merge_order(hostgroup: str, variables: Mapping[str, Any]) -> tuple[bool, int, str]:
+    """Sorts hostgroups as Ansible merges their variables: `all`, then priority, then name."""
+    priority = variables.get("ansible_group_priority", 1)
+    return (hostgroup != EVERY_HOST, priority if isinstance(priority, int) else 1, hostgroup)
 
 
 def is_password(name: str) -> bool:

@@ -7,11 +7,17 @@ from sqlalchemy.orm import Session
 
 from controller.auth.principal import Principal
 from controller.auth.vault import Vault
-from controller.bindings.models import BindingRow
+from controller.bindings.models import BindingRow, OverrideRow
 from controller.catalog.models import SourceRow
 from controller.fleet.access import EVERY_HOST
 from controller.fleet.models import Host, Hostgroup, Membership
-from controller.gitops.schemas import BindingSpec, Configuration, HostgroupSpec, SourceSpec
+from controller.gitops.schemas import (
+    BindingSpec,
+    Configuration,
+    HostgroupSpec,
+    OverrideSpec,
+    SourceSpec,
+)
 
 
 def export(session: Session, by: Principal, vault: Vault) -> Configuration:
@@ -28,7 +34,7 @@ def export(session: Session, by: Principal, vault: Vault) -> Configuration:
     for group, host in session.execute(query):
         named.setdefault(group, []).append(host)
     bound: dict[int, list[str | BindingSpec]] = {}
-    for row in session.scalars(select(BindingRow).order_by(BindingRow.plugin)):
+    for row in session.scalars(select(BindingRow).order_by(BindingRow.key)):
         bound.setdefault(row.hostgroup_id, []).append(_binding_spec(vault, row))
     groups = {
         row.name: HostgroupSpec(
@@ -50,11 +56,27 @@ def export(session: Session, by: Principal, vault: Vault) -> Configuration:
             for row in session.scalars(select(SourceRow).order_by(SourceRow.name))
         },
         hostgroups=groups,
+        overrides=_overrides(session, vault),
     )
 
 
+def _overrides(session: Session, vault: Vault) -> dict[str, dict[str, OverrideSpec]]:
+    found: dict[str, dict[str, OverrideSpec]] = {}
+    query = select(Host.name, OverrideRow).join(OverrideRow.host)
+    for host, row in session.execute(query.order_by(Host.name, OverrideRow.plugin)):
+        secrets = named(vault, row.secrets)
+        found.setdefault(host, {})[row.plugin] = OverrideSpec(config=row.config, secrets=secrets)
+    return found
+
+
+def named(vault: Vault, sealed: str) -> list[str]:
+    """The secrets at the top of a configuration; those further down are referred to where they stand."""
+    return sorted(path for path in vault.open(sealed) if "/" not in path)
+
+
 def _binding_spec(vault: Vault, row: BindingRow) -> str | BindingSpec:
-    secrets = sorted(vault.open(row.secrets))
+    secrets = named(vault, row.secrets)
     if row.config is None and not secrets:
         return row.plugin
-    return BindingSpec(plugin=row.plugin, config=row.config, secrets=secrets)
+    known = {"config": row.config, "secrets": secrets, "format": row.format, "step": row.step}
+    return BindingSpec.model_validate({"plugin": row.plugin, **known})

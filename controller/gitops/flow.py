@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy.orm import Session
 
 from controller.auth.principal import Principal
 from controller.auth.vault import Vault
-from controller.bindings import service as bindings
+from controller.bindings import configs, overrides
+from controller.bindings.configs import Finding, Manifests, manifests_of
 from controller.catalog.tree import GitTree
 from controller.database.engine import Database
 from controller.errors import Invalid, PreconditionFailed
+from controller.gitops import configured
+from controller.gitops.outcome import Outcome
 from controller.gitops.schemas import Configuration
-from controller.gitops.service import Outcome, bindings_of, make_so
+from controller.gitops.service import bindings_of, make_so
 from controller.web import etags
 
 
@@ -41,10 +45,10 @@ class Applier:
         Raises:
             PlugfleetError: it could not be applied; `fields` name the places in the document.
         """
-        problems = self._problems(wanted)
+        known = self._known(wanted)
         try:
             with self.database.write() as session:
-                outcome = self._make_so(session, by, wanted, problems, prune=prune)
+                outcome = self._make_so(session, by, wanted, known, prune=prune)
                 session.flush()
                 raise _TakeBack
         except _TakeBack:
@@ -62,9 +66,9 @@ class Applier:
             PreconditionFailed: what there is has changed since that plan was made.
             PlugfleetError: as `plan`.
         """
-        problems = self._problems(wanted)
+        known = self._known(wanted)
         with self.database.write() as session:
-            outcome = self._make_so(session, by, wanted, problems, prune=prune)
+            outcome = self._make_so(session, by, wanted, known, prune=prune)
             if if_match is not None and not etags.matches(if_match, version(outcome)):
                 raise PreconditionFailed(
                     "what there is was changed since the plan was made; nothing was changed now",
@@ -72,40 +76,74 @@ class Applier:
                 )
         return outcome
 
-    def _problems(self, wanted: Configuration) -> dict[str, str]:
-        """What would not work in the newest release's tree: why, by the binding's place."""
+    def _known(self, wanted: Configuration) -> _Known:
+        """Read what of the newest release the document is held against."""
         tree = self.newest_tree()
-        if tree is None:
-            return {}
+        manifests = manifests_of(tree)
         problems = {}
         for place, spec in bindings_of(wanted):
             try:
-                secrets = dict.fromkeys(spec.secrets, "")
-                bindings.normal(spec.plugin, tree, spec.config, secrets)
+                configured.check(spec, tree, manifests)
             except Invalid as error:
                 problems[place] = error.message
-        return problems
+        for plugins in (wanted.overrides or {}).values():
+            for plugin in plugins:
+                manifests.of(plugin)
+        return _Known(manifests, problems)
 
     def _make_so(
         self,
         session: Session,
         by: Principal,
         wanted: Configuration,
-        problems: Mapping[str, str],
+        known: _Known,
         *,
         prune: bool,
     ) -> Outcome:
-        outcome = make_so(session, by, self.vault, wanted, prune=prune)
+        outcome = make_so(session, by, self.vault, wanted, known.manifests, prune=prune)
         # Where sources change, the newest release says nothing of the tree that is to be; then
         # publishing holds every binding against it.
-        found = [] if outcome.moves_sources else [p for p in outcome.bound if p in problems]
-        if found:
-            more = f"; and {len(found) - 1} more" if len(found) > 1 else ""
-            raise Invalid(
-                f"{problems[found[0]]}{more}; nothing was changed",
-                fields=[{"field": f"body.{place}", "message": problems[place]} for place in found],
-            )
+        if outcome.moves_sources:
+            return outcome
+        session.flush()
+        fields = []
+        for place, row in outcome.bound:
+            if place in known.problems:
+                fields.append({"field": f"body.{place}", "message": known.problems[place]})
+                continue
+            found = configured.findings(session, self.vault, row, known.manifests)
+            fields += _wrong(place, found)
+            outcome.notes += [f"{row.hostgroup.name}: {w}" for w in configs.warnings(found)]
+        for place, over in outcome.laid_over:
+            found = overrides.findings(session, self.vault, known.manifests, over.host, over)
+            fields += _wrong(place, found)
+            outcome.notes += [f"{over.host.name}: {w}" for w in configs.warnings(found)]
+        if fields:
+            more = f"; and {len(fields) - 1} more" if len(fields) > 1 else ""
+            message = f"{fields[0]['message']}{more}; nothing was changed"
+            raise Invalid(message, fields=fields)
         return outcome
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the newest release says of a document.
+
+    Attributes:
+        problems: why a binding would not work in its tree, by the binding's place.
+    """
+
+    manifests: Manifests
+    problems: Mapping[str, str]
+
+
+def _wrong(place: str, found: Sequence[Finding]) -> list[dict[str, Any]]:
+    """What is wrong with a configuration, where it stands in the document."""
+    return [
+        {"field": f"body.{place}.{finding.place}", "message": str(finding)}
+        for finding in found
+        if finding.is_error
+    ]
 
 
 class _TakeBack(Exception):

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from controller.bindings.schemas import Config, Plugin
+from controller.bindings.schemas import Config, Format, Plugin, Step
 from controller.catalog.schemas import SourcePath, SourceRef, SourceSubdir, SourceUrl
 from controller.fleet.schemas import LabelRule
 from controller.web.fields import HostgroupName, HostName, Line, Name, Text, Variables
@@ -39,6 +39,15 @@ class BindingSpec(_Described):
     plugin: Plugin
     config: Config | None = None
     secrets: Annotated[list[Line], Field(max_length=100, description=_NAMES_ONLY)] = []
+    format: Format = ""
+    step: Step = 0
+
+
+class OverrideSpec(_Described):
+    """What one host is to have otherwise of a plugin's configuration."""
+
+    config: Config = {}
+    secrets: Annotated[list[Line], Field(max_length=100, description=_NAMES_ONLY)] = []
 
 
 class HostgroupSpec(_Described):
@@ -59,12 +68,20 @@ class HostgroupSpec(_Described):
 
 
 class Configuration(_Described):
-    """Sources, hostgroups and bindings; a section that is left out (null) is left alone."""
+    """Sources, hostgroups, bindings and overrides; a section that is left out (null) is left alone."""
 
     sources: Annotated[dict[Name, SourceSpec] | None, Field(max_length=_MOST)] = None
     hostgroups: Annotated[
         dict[HostgroupName | Literal["all"], HostgroupSpec] | None,
         Field(max_length=_MOST, examples=[{"web": {"rule": "role=web", "bindings": ["sys/ntp"]}}]),
+    ] = None
+    overrides: Annotated[
+        dict[HostName, dict[Plugin, OverrideSpec]] | None,
+        Field(
+            max_length=_MOST,
+            description="What single hosts have otherwise, by plugin.",
+            examples=[{"web1": {"httpcheck": {"config": {"pollInterval": 5000}}}}],
+        ),
     ] = None
 
 
@@ -80,7 +97,7 @@ class Change(BaseModel):
     """One thing that differs from the document."""
 
     action: Literal["create", "change", "delete"]
-    kind: Literal["source", "hostgroup", "members", "binding"]
+    kind: Literal["source", "hostgroup", "members", "binding", "override"]
     name: Annotated[str, Field(examples=["web", "web: sys/ntp"])]
     fields: list[FieldChange] = []
 

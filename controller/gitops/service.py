@@ -7,8 +7,6 @@ if each had been made by itself; a plan is the same work, taken back at the end.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import select
@@ -18,66 +16,35 @@ from controller.auth.models import Scope
 from controller.auth.principal import Principal
 from controller.auth.vault import Vault
 from controller.bindings import service as bindings
+from controller.bindings.configs import Manifests
 from controller.bindings.models import BindingRow
+from controller.bindings.sealing import Stored
 from controller.catalog import service as sources
 from controller.catalog.models import SourceRow
 from controller.database import counters
-from controller.errors import Invalid, PlugfleetError
+from controller.errors import Invalid
 from controller.fleet import hostgroups, members
 from controller.fleet.access import EVERY_HOST
 from controller.fleet.models import Host, Hostgroup, Membership
 from controller.fleet.schemas import HostgroupCreate, HostgroupPut
+from controller.gitops import configured, overrides
+from controller.gitops.outcome import Outcome, at
 from controller.gitops.schemas import (
     BindingSpec,
-    Change,
     Configuration,
-    FieldChange,
     HostgroupSpec,
     SourceSpec,
 )
 
 
-@dataclass
-class Outcome:
-    """What making things so changed.
-
-    Attributes:
-        not_named: what the document does not name and was left.
-        bound: places in the document of the bindings that were made or changed.
-    """
-
-    changes: list[Change] = field(default_factory=list)
-    not_named: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    bound: list[str] = field(default_factory=list)
-
-    @property
-    def moves_sources(self) -> bool:
-        """Whether the next release's tree will come from elsewhere than the newest one's."""
-        return any(change.kind == "source" for change in self.changes)
-
-    def note(
-        self,
-        action: Any,
-        kind: Any,
-        name: str,
-        before: Mapping[str, Any],
-        after: Mapping[str, Any],
-    ) -> bool:
-        """Keep a change if there is one; says whether there is."""
-        fields = [
-            FieldChange(field=key, before=before.get(key), after=after.get(key))
-            for key in dict.fromkeys([*before, *after])
-            if before.get(key) != after.get(key)
-        ]
-        if fields or action != "change":
-            self.changes.append(Change(action=action, kind=kind, name=name, fields=fields))
-            return True
-        return False
-
-
 def make_so(
-    session: Session, by: Principal, vault: Vault, wanted: Configuration, *, prune: bool
+    session: Session,
+    by: Principal,
+    vault: Vault,
+    wanted: Configuration,
+    manifests: Manifests,
+    *,
+    prune: bool,
 ) -> Outcome:
     """Change what differs from a document, in the given transaction.
 
@@ -85,6 +52,7 @@ def make_so(
     wait for git.
 
     Args:
+        manifests: those of all plugins of the document were read already.
         prune: delete what the document's sections do not name.
 
     Raises:
@@ -96,7 +64,9 @@ def make_so(
     if wanted.sources is not None:
         _sources(session, by, vault, wanted.sources, outcome, prune=prune)
     if wanted.hostgroups is not None:
-        _hostgroups(session, by, vault, wanted.hostgroups, outcome, prune=prune)
+        _hostgroups(session, by, vault, wanted.hostgroups, manifests, outcome, prune=prune)
+    if wanted.overrides is not None:
+        overrides.apply(session, by, vault, wanted.overrides, manifests, outcome, prune=prune)
     return outcome
 
 
@@ -127,7 +97,7 @@ def _sources(
             outcome.not_named.append(f"source {name}")
     session.flush()
     for name, spec in wanted.items():
-        with _at(f"sources.{name}", f"source {name}"):
+        with at(f"sources.{name}", f"source {name}"):
             found = there.get(name)
             if found is None:
                 made = sources.create(session, by, vault, name, spec.model_dump())
@@ -145,21 +115,23 @@ def _hostgroups(
     by: Principal,
     vault: Vault,
     wanted: Mapping[str, HostgroupSpec],
+    manifests: Manifests,
     outcome: Outcome,
     *,
     prune: bool,
 ) -> None:
     there = list(session.scalars(select(Hostgroup.name).order_by(Hostgroup.name)))
     bound: dict[str, list[BindingRow]] = {}
-    for row in session.scalars(select(BindingRow).order_by(BindingRow.plugin)):
+    for row in session.scalars(select(BindingRow).order_by(BindingRow.key)):
         bound.setdefault(row.hostgroup.name, []).append(row)
     for name, spec in wanted.items():
         place = f"hostgroups.{name}"
-        with _at(place, f"hostgroup {name}"):
+        with at(place, f"hostgroup {name}"):
             hostgroup = _hostgroup(session, by, vault, name, spec, outcome, new=name not in there)
-        with _at(place, f"hostgroup {name}"):
+        with at(place, f"hostgroup {name}"):
             _members(session, by, hostgroup, spec, outcome, prune=prune)
-        _bindings(session, by, vault, name, spec, bound.get(name, []), outcome, prune=prune)
+        there_already = bound.get(name, [])
+        _bindings(session, by, vault, name, spec, there_already, manifests, outcome, prune=prune)
     for name in there:
         if name in wanted or name == EVERY_HOST:
             continue
@@ -168,7 +140,7 @@ def _hostgroups(
             continue
         hostgroup = hostgroups.hold(session, by, name)
         for row in bound.get(name, []):
-            outcome.note("delete", "binding", f"{name}: {row.plugin}", _shown(vault, row), {})
+            outcome.note("delete", "binding", f"{name}: {row.key}", _shown(vault, row), {})
         outcome.note("delete", "hostgroup", name, _described(vault, hostgroup), {})
         hostgroups.delete(session, by, vault, hostgroup, force=True)
 
@@ -237,48 +209,48 @@ def _bindings(
     group: str,
     spec: HostgroupSpec,
     there: Sequence[BindingRow],
+    manifests: Manifests,
     outcome: Outcome,
     *,
     prune: bool,
 ) -> None:
-    left = {row.plugin: row for row in there}
+    left = {row.key: row for row in there}
     seen: set[str] = set()
     for place, wanted in _bindings_of(group, spec):
-        with _at(place, f"hostgroup {group}"):
-            plugin = bindings.normal(wanted.plugin, None, wanted.config, {})
-            if plugin in seen:
-                raise Invalid(f"{plugin!r} stands there twice")
-            seen.add(plugin)
-            row = left.pop(plugin, None)
+        with at(place, f"hostgroup {group}"):
+            key = configured.key_of(wanted)
+            if key in seen:
+                raise Invalid(f"{key!r} stands there twice")
+            seen.add(key)
+            row = left.pop(key, None)
             before = {} if row is None else _shown(vault, row)
+            old = None if row is None else Stored(row.config, vault.open(row.secrets))
+            values: dict[str, Any] = {
+                "plugin": wanted.plugin,
+                "config": configured.with_named(wanted.config, wanted.secrets, old),
+                "format": wanted.format,
+                "step": wanted.step,
+            }
+            how: dict[str, Any] = {"manifests": manifests, "lenient": True}
             if row is None:
                 row = bindings.create(
-                    session,
-                    by,
-                    vault,
-                    None,
-                    hostgroup=group,
-                    plugin=plugin,
-                    config=wanted.config,
-                    secrets={},
+                    session, by, vault, None, hostgroup=group, secrets={}, **values, **how
                 )
             else:
-                values = {"config": wanted.config}
-                row = bindings.change(session, by, vault, None, row.id, values, None)
+                row = bindings.change(session, by, vault, None, row.id, values, None, **how)
             action = "change" if before else "create"
-            if outcome.note(action, "binding", f"{group}: {plugin}", before, _shown(vault, row)):
-                outcome.bound.append(place)
-            missing = sorted(set(wanted.secrets) - set(vault.open(row.secrets)))
-            if missing:
+            if outcome.note(action, "binding", f"{group}: {key}", before, _shown(vault, row)):
+                outcome.bound.append((place, row))
+            if missing := configured.missing(vault, row, wanted.secrets):
                 outcome.notes.append(
-                    f"{plugin} of hostgroup {group} has no value for its secrets {', '.join(missing)}"
+                    f"{key} of hostgroup {group} has no value for its secrets {', '.join(missing)}"
                 )
-    for plugin, row in left.items():
+    for key, row in left.items():
         if prune:
-            outcome.note("delete", "binding", f"{group}: {plugin}", _shown(vault, row), {})
+            outcome.note("delete", "binding", f"{group}: {key}", _shown(vault, row), {})
             bindings.delete(session, by, vault, row.id, None)
         else:
-            outcome.not_named.append(f"binding {plugin} of hostgroup {group}")
+            outcome.not_named.append(f"binding {key} of hostgroup {group}")
 
 
 def _bindings_of(group: str, spec: HostgroupSpec) -> Iterator[tuple[str, BindingSpec]]:
@@ -289,32 +261,14 @@ def _bindings_of(group: str, spec: HostgroupSpec) -> Iterator[tuple[str, Binding
 
 def _shown(vault: Vault, row: BindingRow) -> dict[str, Any]:
     """A binding's fields that a plan shows; its hostgroup and plugin are its name."""
-    return {"plugin": row.plugin, "config": row.config, "secrets": sorted(vault.open(row.secrets))}
+    return {
+        "plugin": row.plugin,
+        "format": row.format,
+        "step": row.step,
+        "config": row.config,
+        "secrets": sorted(vault.open(row.secrets)),
+    }
 
 
 def _described(vault: Vault, hostgroup: Hostgroup) -> dict[str, Any]:
     return hostgroups.describe(hostgroup, list(vault.open(hostgroup.secrets)))
-
-
-@contextmanager
-def _at(place: str, what: str) -> Iterator[None]:
-    """Let an error say where in the document it comes from."""
-    try:
-        yield
-    except PlugfleetError as error:
-        fields = error.fields or [{"field": "", "message": error.message}]
-        error.fields = [
-            {"field": _place(place, entry["field"]), "message": entry["message"]}
-            for entry in fields
-        ]
-        error.message = f"{what}: {error.message}"
-        raise
-
-
-def _place(place: str, part: str) -> str:
-    """The place of a field that a service named as its own route's body has it."""
-    inner = part.removeprefix("body.")
-    for ours, theirs in (("members.", "add."), ("members", "remove")):
-        if inner.startswith(theirs):
-            inner = ours + inner.removeprefix(theirs)
-    return f"body.{place}.{inner}".rstrip(".")

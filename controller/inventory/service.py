@@ -4,17 +4,27 @@ inventory scripts have (docs.ansible.com, "Developing dynamic inventory": `--lis
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from controller.auth.vault import Vault
-from controller.bindings.service import entry
+from controller.bindings.sealing import plain, without_secrets
 from controller.fleet.access import EVERY_HOST
 from controller.fleet.models import Host, HostState
-from controller.plans.facts import Bound, Facts, Group, few, load, memberships
+from controller.plans.facts import (
+    Bound,
+    Facts,
+    Group,
+    Override,
+    few,
+    load,
+    memberships,
+    overrides,
+    used,
+)
 from controller.plans.service import effective_state
 
 
@@ -42,7 +52,9 @@ def document(
     facts = load(session, vault)
     wanted = None if hosts is None else frozenset(hosts)
     rows = list(session.execute(_columns(wanted)))
-    members = memberships(session, None if wanted is None else [row[0] for row in rows])
+    ids = None if wanted is None else [row[0] for row in rows]
+    members = memberships(session, ids)
+    laid_over = overrides(session, ids)
     hostvars: dict[str, dict[str, Any]] = {}
     groups: dict[str, list[str]] = {}
     if wanted is None:
@@ -56,12 +68,15 @@ def document(
         if wanted is not None and name not in wanted:
             continue
         group_ids = members[host_id]
+        shared = facts.shared(group_ids)
+        over = used(shared, laid_over[host_id]) if host_id in laid_over else ()
         digest = facts.host_digest(
-            facts.shared(group_ids),
+            shared,
             address=address,
             agent_kind=agent_kind,
             variables=variables,
             secrets=secrets,
+            overrides=over,
         )
         own = dict(variables)
         if with_secrets and secrets:
@@ -69,7 +84,10 @@ def document(
         if address:
             own["ansible_host"] = address
         # Whoever deploys with less than the plan must not report that the host has all of it.
-        less = withheld or (secrets and not with_secrets) or not partly.isdisjoint(group_ids)
+        sealed = secrets or any(entry.secrets for entry in over)
+        less = withheld or (sealed and not with_secrets) or not partly.isdisjoint(group_ids)
+        if over:
+            own["plugin_config_overrides"] = told.overrides(over)
         brought = "" if less else digest
         hostvars[name] = own | {"agent_config_kind": agent_kind, "plugfleet_plan": brought}
         states[f"pf_{effective_state(state, reported, digest).value}"].append(name)
@@ -119,9 +137,16 @@ class _Told:
     def bindings(self, group: Group) -> list[Any]:
         return [self._entry(group, bound) for bound in group.bindings]
 
+    def overrides(self, over: Iterable[Override]) -> dict[str, Any]:
+        """What one host has otherwise; its own secrets are told to whoever asks for secrets."""
+        tell = plain if self._with_secrets else without_secrets
+        return {entry.plugin: tell(entry.tree(self._vault)) for entry in over}
+
     def _entry(self, group: Group, bound: Bound) -> Any:
-        secrets = self._opened(group, bound.secrets)
-        return entry(bound.plugin, {**(bound.config or {}), **secrets} if secrets else bound.config)
+        if bound.config is None and not bound.secrets:
+            return bound.plugin
+        tell = plain if self._tells_secrets_of(group) else without_secrets
+        return tell(bound.form(self._vault).entry)
 
     def whole(self, group: Group) -> bool:
         """Whether nothing of a hostgroup is left out."""

@@ -96,6 +96,12 @@ class _Fleet(Collector):
             "Hosts in whose names another address sends heartbeats.",
             self._session.scalar(claimed) or 0,
         )
+        withheld = select(func.count(AgentRow.host_id)).where(AgentRow.withheld != "")
+        yield _gauge(
+            "plugfleet_withheld_hosts",
+            "Hosts that are not told all of their bindings, as their agents would die of it.",
+            self._session.scalar(withheld) or 0,
+        )
 
     def _deployments(self) -> Iterator[GaugeMetricFamily]:
         deployments = GaugeMetricFamily(

@@ -15,7 +15,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from controller.audit.service import record
 from controller.auth.principal import Principal
 from controller.auth.vault import Vault, VaultError, new_key, read_keys, write_keys
-from controller.bindings.models import BindingRow
+from controller.bindings.models import BindingRow, OverrideRow
 from controller.catalog.models import SourceRow
 from controller.errors import Conflict
 from controller.fleet.models import Host, Hostgroup
@@ -25,6 +25,7 @@ SEALED: tuple[InstrumentedAttribute[str], ...] = (
     Host.secrets,
     Hostgroup.secrets,
     BindingRow.secrets,
+    OverrideRow.secrets,
     SourceRow.credentials,
 )
 

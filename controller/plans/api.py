@@ -7,16 +7,17 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from sqlalchemy import select
 
-from agentplugin.plans import resolve
-from controller.bindings.static import listed_keys
+from controller.bindings import sealing
 from controller.catalog import releaserows
 from controller.catalog.deps import Publishing
 from controller.errors import NotFound
 from controller.fleet.access import seen_by
 from controller.fleet.models import AgentKind, Host
 from controller.plans import service
+from controller.plans.keys import in_release
 from controller.plans.preview import Trees, preview
 from controller.plans.schemas import (
+    OriginView,
     PlannedPluginView,
     PlannedVariableView,
     PlanRelease,
@@ -40,7 +41,8 @@ HostName = Annotated[
     "/{host}",
     summary="Show a host's plan",
     description="Each plugin with its reasons: the binding, its hostgroup, and whether the host is a member "
-    "by name or by label rule (neither: the hostgroup is `all`).",
+    "by name or by label rule (neither: the hostgroup is `all`); and where each part of its configuration "
+    "comes from.",
     responses=answers(401, 403, 404, 409, 422),
 )
 def show_plan(by: Viewer, opened: Open, publishing: Publishing, host: HostName) -> PlanView:
@@ -49,12 +51,8 @@ def show_plan(by: Viewer, opened: Open, publishing: Publishing, host: HostName) 
         if row is None:
             raise NotFound(f"there is no host {host!r}")
         plan = service.plan_of(session, opened.vault, row)
-    listed: list[str] = []
-    problems: list[str] = []
-    if plan.release:
-        found = resolve(plan.bindings, publishing.tree(plan.release[1]))
-        listed = listed_keys(found)
-        problems = [f"{p.message} [{p.code}]" for p in found.problems if p.severity == "error"]
+    tree = publishing.tree(plan.release[1]) if plan.release else None
+    listed, problems = in_release(plan, tree)
     return PlanView(
         host=plan.host,
         agent_kind=AgentKind(plan.agent_kind),
@@ -72,14 +70,28 @@ def show_plan(by: Viewer, opened: Open, publishing: Publishing, host: HostName) 
         ],
         listed=listed,
         problems=problems,
+        unused_overrides=list(plan.unused),
     )
 
 
 def _plugin(plugin: service.PlannedPlugin) -> PlannedPluginView:
+    form = plugin.merged.form
     return PlannedPluginView(
-        plugin=plugin.plugin,
-        config=plugin.config,
-        config_secrets=list(plugin.config_secrets),
+        plugin=form.key,
+        config=sealing.store(form.config).config,
+        config_secrets=sealing.names(form.config),
+        format=form.format,
+        step=form.step,
+        overridden=plugin.merged.overridden,
+        origins=[
+            OriginView(
+                place=origin.place,
+                hostgroup=origin.label.hostgroup if origin.label else None,
+                binding=origin.label.binding if origin.label else None,
+                removed=origin.removed,
+            )
+            for origin in plugin.merged.origins
+        ],
         reasons=[
             ReasonView(
                 binding=reason.binding,

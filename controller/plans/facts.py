@@ -17,11 +17,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from controller.auth.vault import Vault
-from controller.bindings.models import BindingRow
+from controller.bindings.merging import Form
+from controller.bindings.models import BindingRow, OverrideRow
+from controller.bindings.sealing import Stored
 from controller.catalog.models import ReleaseRow
 from controller.database.chunks import AT_ONCE
 from controller.fleet.access import EVERY_HOST
 from controller.fleet.models import Hostgroup, Membership
+from controller.fleet.variables import merge_order
 
 
 class Bound(NamedTuple):
@@ -31,6 +34,26 @@ class Bound(NamedTuple):
     plugin: str
     config: dict[str, Any] | None
     secrets: str
+    key: str
+    format: str = ""
+    step: int = 0
+
+    def form(self, vault: Vault) -> Form:
+        """What is bound, with `Sealed` values."""
+        config = Stored(self.config, vault.open(self.secrets)).tree()
+        return Form(self.key, self.plugin, self.format, self.step, config)
+
+
+class Override(NamedTuple):
+    """What a host has otherwise of a plugin's configuration; `plugin` is a binding's key."""
+
+    plugin: str
+    config: dict[str, Any]
+    secrets: str
+
+    def tree(self, vault: Vault) -> dict[str, Any]:
+        """The configuration with `Sealed` values."""
+        return Stored(self.config, vault.open(self.secrets)).tree() or {}
 
 
 @dataclass
@@ -45,13 +68,8 @@ class Group:
 
     @property
     def order(self) -> tuple[bool, int, str]:
-        """Sorts groups as Ansible merges their variables: `all`, then priority, then name."""
-        priority = self.variables.get("ansible_group_priority", 1)
-        return (
-            self.name != EVERY_HOST,
-            priority if isinstance(priority, int) else 1,
-            self.name,
-        )
+        """Sorts groups as Ansible merges their variables."""
+        return merge_order(self.name, self.variables)
 
 
 @dataclass(frozen=True)
@@ -60,12 +78,15 @@ class Shared:
 
     Attributes:
         groups: in the order in which variables are merged.
-        bound: a text for each binding, its secrets by their fingerprint.
+        bound: a text for each binding, its secrets by their fingerprint; of a plugin that several groups
+            configure one text, as their order counts.
+        keys: of what is bound.
         variables: merged.
         secrets: fingerprints of the groups' secrets.
     """
 
     groups: tuple[Group, ...] = field(compare=False)
+    keys: frozenset[str] = field(compare=False)
     bound: frozenset[str]
     variables: dict[str, Any]
     secrets: tuple[str, ...]
@@ -95,12 +116,13 @@ class Facts:
     ) -> None:
         self.groups = groups
         self.release = release
-        self._vault = vault
+        self.vault = vault
         self._shared: dict[tuple[int, ...], Shared] = {}
         ordered = sorted(groups.values(), key=lambda group: group.order)
         self._rank = {group.id: rank for rank, group in enumerate(ordered)}
         self._everyone = [group.id for group in ordered if group.name == EVERY_HOST]
-        self._bound = {group.id: self._texts(group) for group in ordered}
+        self._keys = {group.id: frozenset([b.key for b in group.bindings]) for group in ordered}
+        self._texts = {group.id: self._texts_of(group) for group in ordered}
         self._marks = {g.id: vault.fingerprint(g.secrets) for g in ordered if g.secrets}
 
     def shared(self, group_ids: tuple[int, ...]) -> Shared:
@@ -118,11 +140,19 @@ class Facts:
         agent_kind: str,
         variables: Mapping[str, Any],
         secrets: str,
+        overrides: Iterable[Override] = (),
     ) -> str:
-        """The digest of one host's plan; `secrets` is encrypted."""
+        """The digest of one host's plan.
+
+        Args:
+            secrets: encrypted.
+            overrides: those that the host uses, see `used`.
+        """
         commit = self.release[1] if self.release else ""
         merged = _json({**shared.variables, **variables}) if variables else shared.variables_text
-        marks = [commit, shared.digest, address, agent_kind, self._vault.fingerprint(secrets)]
+        marks = [commit, shared.digest, address, agent_kind, self.vault.fingerprint(secrets)]
+        for over in overrides:
+            marks.append(_json([over.plugin, over.config, self.vault.fingerprint(over.secrets)]))
         text = "\0".join([*marks, merged])
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -133,14 +163,30 @@ class Facts:
         for group in groups:
             if group.variables:
                 variables |= group.variables
-        bound = frozenset().union(*[self._bound[group_id] for group_id in ids])
+        keys = frozenset().union(*[self._keys[group_id] for group_id in ids])
         marks = tuple([self._marks[group_id] for group_id in ids if group_id in self._marks])
-        return Shared(groups, bound, variables, marks)
+        return Shared(groups, keys, self._bound(ids), variables, marks)
 
-    def _texts(self, group: Group) -> frozenset[str]:
-        return frozenset(
-            _json([b.plugin, b.config, self._vault.fingerprint(b.secrets)]) for b in group.bindings
-        )
+    def _bound(self, ids: list[int]) -> frozenset[str]:
+        bound: set[str] = set()
+        configured: dict[str, dict[str, None]] = {}
+        for group_id in ids:
+            alone, merged = self._texts[group_id]
+            bound |= alone
+            for key, text in merged:
+                configured.setdefault(key, {})[text] = None
+        return frozenset(bound.union("\0".join(texts) for texts in configured.values()))
+
+    def _texts_of(self, group: Group) -> tuple[frozenset[str], list[tuple[str, str]]]:
+        """A text for each binding: of those without a configuration, and of the others by their keys."""
+        alone, merged = [], []
+        for b in group.bindings:
+            if b.config is None and not b.secrets:
+                alone.append(_json([b.plugin]))
+                continue
+            mark = self.vault.fingerprint(b.secrets)
+            merged.append((b.key, _json([b.plugin, b.config, mark, b.format, b.step])))
+        return frozenset(alone), merged
 
 
 def load(session: Session, vault: Vault, group_ids: Collection[int] | None = None) -> Facts:
@@ -152,6 +198,9 @@ def load(session: Session, vault: Vault, group_ids: Collection[int] | None = Non
         BindingRow.plugin,
         BindingRow.config,
         BindingRow.secrets,
+        BindingRow.key,
+        BindingRow.format,
+        BindingRow.step,
     ).order_by(BindingRow.plugin, BindingRow.id)
     if group_ids is not None:
         wanted = Hostgroup.id.in_(group_ids) | (Hostgroup.name == EVERY_HOST)
@@ -164,6 +213,26 @@ def load(session: Session, vault: Vault, group_ids: Collection[int] | None = Non
         select(ReleaseRow.number, ReleaseRow.commit).order_by(ReleaseRow.number.desc()).limit(1)
     ).first()
     return Facts(vault, groups, (newest[0], newest[1]) if newest else None)
+
+
+def used(shared: Shared, overrides: Iterable[Override]) -> tuple[Override, ...]:
+    """Those of a host's overrides that lie over something bound to it."""
+    return tuple([over for over in overrides if over.plugin in shared.keys])
+
+
+def overrides(
+    session: Session, host_ids: Collection[int] | None = None
+) -> defaultdict[int, list[Override]]:
+    """Each host's overrides, sorted by plugin; few hosts have any."""
+    query = select(
+        OverrideRow.host_id, OverrideRow.plugin, OverrideRow.config, OverrideRow.secrets
+    ).order_by(OverrideRow.plugin)
+    if host_ids is not None and few(host_ids):
+        query = query.where(OverrideRow.host_id.in_(host_ids))
+    found: defaultdict[int, list[Override]] = defaultdict(list)
+    for host_id, *over in session.execute(query):
+        found[host_id].append(Override(*over))
+    return found
 
 
 def memberships(

@@ -12,7 +12,9 @@ from sqlalchemy.orm import Session
 
 from controller.auth.principal import Principal
 from controller.auth.vault import Vault
-from controller.bindings.service import entry, find_hostgroup, normal
+from controller.bindings.configs import manifests_of
+from controller.bindings.sealing import store
+from controller.bindings.wanted import find_hostgroup, need_fit, wanted
 from controller.catalog.models import ReleaseRow
 from controller.catalog.tree import GitTree
 from controller.errors import Invalid
@@ -172,18 +174,18 @@ class _Comparison:
             plugins_removed=removed,
             by_hostgroup=effects,
             examples=self._examples,
-            problems=_problems(groups, tree) if self._other_release else [],
+            problems=_problems(self._after.vault, groups, tree) if self._other_release else [],
             text=_text(self._hosts, added, removed),
         )
 
 
-def _problems(groups: Iterable[Group], tree: GitTree | None) -> list[str]:
+def _problems(vault: Vault, groups: Iterable[Group], tree: GitTree | None) -> list[str]:
     if tree is None:
         return []
     return [
         f"hostgroup {group.name}: {problem}"
         for group in sorted(groups, key=lambda group: group.name)
-        for problem in problems([entry(b.plugin, b.config) for b in group.bindings], tree)
+        for problem in problems(vault, group.bindings, tree)
     ]
 
 
@@ -212,10 +214,25 @@ def _with_bindings(
     for number, new in enumerate(changes.add):
         field = f"body.bindings.add.{number}"
         group = find_hostgroup(session, by, new.hostgroup, f"{field}.hostgroup")
-        plugin = normal(new.plugin, tree, new.config, new.config_secrets, f"{field}.plugin")
-        if all(bound.plugin != plugin for bound in facts.groups[group.id].bindings):
-            sealed = vault.seal(new.config_secrets)
-            added[group.id].append(Bound(0, plugin, new.config, sealed))
+        made = wanted(
+            tree,
+            manifests_of(tree),
+            plugin=new.plugin,
+            config=new.config,
+            secrets=new.config_secrets,
+            format=new.format,
+            step=new.step,
+            field=field,
+        )
+        if tree is not None:
+            need_fit(session, vault, group, made, field)
+        form = made.form
+        if all(bound.key != form.key for bound in facts.groups[group.id].bindings):
+            stored = store(form.config)
+            sealed = vault.seal(stored.secrets)
+            added[group.id].append(
+                Bound(0, form.plugin, stored.config, sealed, form.key, form.format, form.step)
+            )
     removed = set(changes.remove)
     seen = [group for group in facts.groups.values() if by.sees_hostgroup(group.name)]
     unknown = sorted(removed - {bound.id for group in seen for bound in group.bindings})

@@ -28,13 +28,33 @@ class ReasonView(BaseModel):
     by_rule: Annotated[bool, Field(description="The host is a member by the label rule.")]
 
 
-class PlannedPluginView(BaseModel):
-    """Something bound to the host."""
+class OriginView(BaseModel):
+    """Where a part of a configuration comes from."""
 
-    plugin: str
+    place: Annotated[str, Field(description="A key, or an item.", examples=["items[0]"])]
+    hostgroup: Annotated[
+        str | None, Field(description="Whose binding says it; null is the host's own override.")
+    ]
+    binding: Annotated[int | None, Field(description="The binding's id; null for an override.")]
+    removed: Annotated[bool, Field(description="Whether the host's override takes it away.")]
+
+
+class PlannedPluginView(BaseModel):
+    """Something bound to the host, its configurations merged."""
+
+    plugin: Annotated[str, Field(description="As the agent's `/plugins` lists it.")]
     config: dict[str, Any] | None
-    config_secrets: Annotated[list[str], Field(description="Items whose values are not shown.")]
-    reasons: list[ReasonView]
+    config_secrets: Annotated[list[str], Field(description="Paths of the items not shown.")]
+    format: Annotated[str, Field(description="Empty is what the plugin's kind prints by itself.")]
+    step: Annotated[int, Field(description="Seconds; 0 without a format.")]
+    overridden: Annotated[bool, Field(description="Whether the host has an override of its own.")]
+    origins: Annotated[
+        list[OriginView], Field(description="Where each key and each item comes from.")
+    ]
+    reasons: Annotated[
+        list[ReasonView],
+        Field(description="In the order in which configurations are merged: the later one wins."),
+    ]
 
 
 class PlannedVariableView(BaseModel):
@@ -63,6 +83,9 @@ class PlanView(BaseModel):
     ]
     problems: Annotated[
         list[str], Field(description="What keeps bindings from working together in the release.")
+    ]
+    unused_overrides: Annotated[
+        list[str], Field(description="The host's overrides of plugins that are not bound to it.")
     ]
 
 

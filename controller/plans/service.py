@@ -6,7 +6,7 @@ converged when the digest that it was last brought to is that of its plan.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from controller.auth.vault import Vault
-from controller.bindings.service import entry
-from controller.bindings.static import bindings_of
+from controller.bindings import merging
+from controller.bindings.merging import Layer, Merged
 from controller.fleet.models import Host, HostState, Membership
-from controller.plans.facts import few, load, memberships
+from controller.plans.facts import Shared, few, load, memberships, overrides, used
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,14 @@ class Reason:
 
 @dataclass(frozen=True)
 class PlannedPlugin:
-    """Something bound to a host; `config_secrets` are the names of items that are not shown."""
+    """Something bound to a host, by one or several hostgroups.
 
-    plugin: str
-    config: dict[str, Any] | None
-    config_secrets: tuple[str, ...]
+    Attributes:
+        merged: its configuration, with `Sealed` values, and where each part of it comes from.
+        reasons: in the order in which configurations are merged.
+    """
+
+    merged: Merged[Reason]
     reasons: tuple[Reason, ...]
 
 
@@ -59,7 +62,7 @@ class Plan:
 
     Attributes:
         release: number and commit, or None where nothing was published yet.
-        bindings: as `plugin_bindings` has them, without secret items.
+        unused: overrides of the host for plugins that are not bound to it.
     """
 
     host: str
@@ -71,7 +74,7 @@ class Plan:
     hostgroups: tuple[str, ...]
     plugins: tuple[PlannedPlugin, ...]
     variables: tuple[PlannedVariable, ...]
-    bindings: tuple[Any, ...]
+    unused: tuple[str, ...]
 
 
 def digests(
@@ -88,17 +91,21 @@ def digests(
     if host_ids is not None and few(host_ids):
         columns = columns.where(Host.id.in_(host_ids))
     wanted = None if host_ids is None else frozenset(host_ids)
-    return {
-        host_id: facts.host_digest(
-            facts.shared(members[host_id]),
+    own = overrides(session, host_ids)
+    found = {}
+    for host_id, address, agent_kind, variables, secrets in session.execute(columns):
+        if wanted is not None and host_id not in wanted:
+            continue
+        shared = facts.shared(members[host_id])
+        found[host_id] = facts.host_digest(
+            shared,
             address=address,
             agent_kind=agent_kind,
             variables=variables,
             secrets=secrets,
+            overrides=used(shared, own[host_id]) if host_id in own else (),
         )
-        for host_id, address, agent_kind, variables, secrets in session.execute(columns)
-        if wanted is None or host_id in wanted
-    }
+    return found
 
 
 def plan_of(session: Session, vault: Vault, host: Host) -> Plan:
@@ -111,23 +118,17 @@ def plan_of(session: Session, vault: Vault, host: Host) -> Plan:
     why = {group_id: (by_name, by_rule) for group_id, by_name, by_rule in rows}
     facts = load(session, vault, list(why))
     shared = facts.shared(tuple(sorted(why)))
+    own = overrides(session, [host.id])[host.id]
     digest = facts.host_digest(
         shared,
         address=host.address,
         agent_kind=host.agent_kind,
         variables=host.variables,
         secrets=host.secrets,
+        overrides=used(shared, own),
     )
-    found: dict[str, PlannedPlugin] = {}
     variables: dict[str, PlannedVariable] = {}
     for group in shared.groups:
-        for bound in group.bindings:
-            secrets = tuple(sorted(vault.open(bound.secrets)))
-            reason = Reason(bound.id, group.name, *why.get(group.id, (False, False)))
-            key = repr((bound.plugin, bound.config, vault.fingerprint(bound.secrets)))
-            known = found.get(key)
-            reasons = (*known.reasons, reason) if known else (reason,)
-            found[key] = PlannedPlugin(bound.plugin, bound.config, secrets, reasons)
         for secret, names in ((False, group.variables), (True, vault.open(group.secrets))):
             variables |= {name: PlannedVariable(name, group.name, secret) for name in names}
     for secret, names in ((False, host.variables), (True, vault.open(host.secrets))):
@@ -140,18 +141,31 @@ def plan_of(session: Session, vault: Vault, host: Host) -> Plan:
         state=effective_state(host.state, host.reported_plan, digest),
         reported=host.reported_plan == digest,
         hostgroups=tuple(group.name for group in shared.groups),
-        plugins=tuple(sorted(found.values(), key=lambda p: (p.plugin, p.reasons[0].binding))),
+        plugins=tuple(_plugins(vault, shared, why, {o.plugin: o.tree(vault) for o in own})),
         variables=tuple(variables[name] for name in sorted(variables)),
-        bindings=tuple(
-            bindings_of(
-                [group.name for group in shared.groups],
-                {
-                    group.name: [entry(bound.plugin, bound.config) for bound in group.bindings]
-                    for group in shared.groups
-                },
-            )
-        ),
+        unused=tuple(over.plugin for over in own if over.plugin not in shared.keys),
     )
+
+
+def _plugins(
+    vault: Vault,
+    shared: Shared,
+    why: Mapping[int, tuple[bool, bool]],
+    laid_over: Mapping[str, Mapping[str, Any]],
+) -> list[PlannedPlugin]:
+    layers = [
+        Layer(
+            bound.form(vault).entry,
+            Reason(bound.id, group.name, *why.get(group.id, (False, False))),
+        )
+        for group in shared.groups
+        for bound in group.bindings
+    ]
+    merged = merging.merge(layers, laid_over)
+    return [
+        PlannedPlugin(plugin, tuple(plugin.labels))
+        for plugin in sorted(merged, key=lambda plugin: plugin.form.key)
+    ]
 
 
 def effective_state(state: str, reported: str, digest: str) -> HostState:

@@ -55,6 +55,13 @@ class HostReport(BaseModel):
     warnings: Annotated[list[Said], Field(max_length=1000)] = []
     steps: Annotated[list[StepReport], Field(max_length=100)] = []
     diff: Annotated[list[DiffReport], Field(max_length=1000)] = []
+    plugins: Annotated[
+        list[tuple[Said, Said, Said]] | None,
+        Field(
+            max_length=1000,
+            description="What its agent said of each bound plugin: key, state, reason. null: it was not asked.",
+        ),
+    ] = None
 
 
 class Report(BaseModel):

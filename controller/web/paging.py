@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -18,6 +18,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from controller.errors import Invalid
 
 Item = TypeVar("Item")
+_Sortable = TypeVar("_Sortable")
 Column = InstrumentedAttribute[Any]
 
 Limit = Annotated[int, Query(ge=1, le=500, description="Most entries of a page.")]
@@ -59,13 +60,7 @@ def fetch_page(
     Raises:
         Invalid: the sort is not known, or the cursor is not one of this list and sort.
     """
-    name = sort.removeprefix("-")
-    if name not in columns:
-        raise Invalid(
-            f"cannot sort by {name[:50]!r}; known are {', '.join(sorted(columns))}",
-            fields=[{"field": "query.sort", "message": "unknown"}],
-        )
-    column, descending = columns[name], sort.startswith("-")
+    column, descending = _sorted_by(sort, columns)
     if cursor:
         value, last = _decode(cursor, sort, column.type.python_type)
         query = query.where(_after(column, key, value, last, descending))
@@ -79,6 +74,47 @@ def fetch_page(
         return rows, None
     rows = rows[:limit]
     return rows, _encode(sort, getattr(rows[-1], column.key), getattr(rows[-1], key.key))
+
+
+def slice_page(
+    rows: Iterable[Item],
+    *,
+    sort: str,
+    columns: Mapping[str, Callable[[Item], str]],
+    key: Callable[[Item], str],
+    limit: int,
+    cursor: str,
+) -> tuple[list[Item], str | None]:
+    """As `fetch_page`, of a list that is in memory.
+
+    Args:
+        columns: what may be sorted by.
+        key: a text that no two rows share, which settles ties.
+    """
+    value, descending = _sorted_by(sort, columns)
+
+    def place(row: Item) -> tuple[str, str]:
+        return value(row), key(row)
+
+    ordered = sorted(rows, key=place, reverse=descending)
+    if cursor:
+        shown, last_key = _decode(cursor, sort, str, str)
+        after = (shown or "", last_key)
+        ordered = [r for r in ordered if (place(r) < after if descending else place(r) > after)]
+    if len(ordered) <= limit:
+        return ordered, None
+    return ordered[:limit], _encode(sort, *place(ordered[limit - 1]))
+
+
+def _sorted_by(sort: str, columns: Mapping[str, _Sortable]) -> tuple[_Sortable, bool]:
+    """What a sort names, and whether it is descending."""
+    name = sort.removeprefix("-")
+    if name not in columns:
+        raise Invalid(
+            f"cannot sort by {name[:50]!r}; known are {', '.join(sorted(columns))}",
+            fields=[{"field": "query.sort", "message": "unknown"}],
+        )
+    return columns[name], sort.startswith("-")
 
 
 def _after(
@@ -95,18 +131,20 @@ def _after(
     return or_(later, tied)
 
 
-def _encode(sort: str, value: Any, last: int) -> str:
+def _encode(sort: str, value: Any, last: int | str) -> str:
     shown = {"t": value.isoformat()} if isinstance(value, datetime) else value
     return base64.urlsafe_b64encode(json.dumps([sort, shown, last]).encode()).decode()
 
 
-def _decode(cursor: str, sort: str, kind: type) -> tuple[Any, int]:
+def _decode(cursor: str, sort: str, kind: type, key_kind: type = int) -> tuple[Any, Any]:
     """What a cursor holds; one that somebody wrote by hand must not reach the database."""
     try:
         made_for, value, last = json.loads(base64.urlsafe_b64decode(cursor.encode()))
         if isinstance(value, dict):
             value = datetime.fromisoformat(value["t"])
-        if made_for != sort or type(last) is not int or abs(last) > 2**62:
+        if made_for != sort or type(last) is not key_kind:
+            raise ValueError
+        if isinstance(last, int) and abs(last) > 2**62:
             raise ValueError
         if value is not None and type(value) is not kind:
             raise ValueError

@@ -67,6 +67,11 @@ class Server:
                 self._process.wait(0.05)
         raise RuntimeError((self._folder / "log").read_text())
 
+    def take_nobody_new(self) -> None:
+        """Begin a smart shutdown: who is connected goes on, until `stop`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+
     def stop(self) -> None:
         """End every connection, and it."""
         if self._process is not None:

@@ -13,7 +13,7 @@ from controller.auth.models import Scope
 from docs.rest_api import openapi
 from tests.controller.server import Api
 
-OPEN = {"/healthz", "/readyz"}
+OPEN = {"/healthz", "/readyz", "/api/v1/schemas/plugin-manifest"}
 METHODS = ("get", "post", "put", "patch", "delete")
 WRONG_TOKEN = "pf_" + "x" * 43
 

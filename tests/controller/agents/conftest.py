@@ -12,21 +12,22 @@ import pytest
 from controller.agents import follower, judging
 from controller.agents.flow import Agents
 from controller.agents.lists import Kept, save
+from controller.catalog.deps import publisher_of
 from controller.settings import Settings
 from controller.web.deps import Context
 from tests.controller.agents.falcon import GoClient
 from tests.controller.agents.fleet import Fleet
 
-# What a controller without a database tells: name, id, plugins, digest, stamp, landed, head, peer.
+# What a controller without a database tells: name, id, plugins, digest, stamp, landed, head, peer, fits.
 HOSTS: list[list[str | int]] = [
-    ["web1", 1, '["sys/ntp","sys/ntp/6_env.py(a,b)"]', "one", 1795294627, "", "", ""],
-    ["idle", 2, "[]", "none", 1795294627, "", "", ""],
-    ["busy", 4, '["app"]', "app", 1795294627, "", "", ""],
-    ["bare", 5, "[]", "", 1795294627, "", "", ""],
-    ["odd", 3, '["a\\u003cb\\u003e\\u0026/ünï"]', "odd", 7, "", "", ""],
+    ["web1", 1, '["sys/ntp","sys/ntp/6_env.py(a,b)"]', "one", 1795294627, "", "", "", "*"],
+    ["idle", 2, "[]", "none", 1795294627, "", "", "", "*"],
+    ["busy", 4, '["app"]', "app", 1795294627, "", "", "", "*"],
+    ["bare", 5, "[]", "", 1795294627, "", "", "", "*"],
+    ["odd", 3, '["a\\u003cb\\u003e\\u0026/ünï"]', "odd", 7, "", "", "", "*"],
 ]
 
-KEPT: Kept = {"format": 1, "forgotten": 0, "hosts": HOSTS}
+KEPT: Kept = {"format": 2, "forgotten": 0, "hosts": HOSTS}
 
 Start = Callable[..., Agents]
 
@@ -74,7 +75,7 @@ def hbs(context: Context) -> Iterator[Agents]:
     settings = context.settings.model_copy(update={"agents_listen": "127.0.0.1:0"})
     agents = Agents(settings)
     agents.start()
-    agents.follow(context.database, context.vault)
+    agents.follow(context.database, context.vault, publisher_of(context))
     yield agents
     agents.stop()
 

@@ -88,10 +88,16 @@ class Fleet:
             session.execute(delete(BindingRow).where(BindingRow.plugin == plugin))
             counters.advance(session, counters.PLANS)
 
-    def publish(self, number: int) -> None:
-        """A release is there."""
+    def publish(self, number: int, **found: str) -> None:
+        """A release is there.
+
+        Args:
+            found: the code of a finding, and the file that the lint found it in.
+        """
+        problems = [{"path": path, "code": code.replace("_", "-")} for code, path in found.items()]
         with self.context.database.write() as session:
-            session.add(ReleaseRow(number=number, commit=commit(number), tree="0" * 40))
+            row = ReleaseRow(number=number, commit=commit(number), tree="0" * 40, problems=problems)
+            session.add(row)
             counters.advance(session, counters.PLANS)
 
     def deployed(self, name: str, number: int) -> None:

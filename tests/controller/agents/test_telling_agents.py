@@ -16,6 +16,7 @@ from sqlalchemy import update
 from controller.agents import follower, lists, recorder
 from controller.agents.flow import Agents
 from controller.agents.models import AgentRow
+from controller.catalog.deps import publisher_of
 from controller.database.engine import Database
 from controller.errors import Unavailable
 from controller.operations.metrics import AGENT_UNWRITTEN_SECONDS
@@ -30,7 +31,7 @@ def again(context: Context) -> Iterator[tuple[Agents, GoClient]]:
     settings = context.settings.model_copy(update={"agents_listen": "127.0.0.1:0"})
     agents = Agents(settings)
     agents.start()
-    agents.follow(context.database, context.vault)
+    agents.follow(context.database, context.vault, publisher_of(context))
     with GoClient(agents.port) as client:
         yield agents, client
     agents.stop()
@@ -308,7 +309,7 @@ def test_while_the_database_is_away_the_last_list_is_told(fleet: Fleet, context:
     database = Away(context.settings.database)
     agents = Agents(settings)
     agents.start()
-    agents.follow(database, context.vault)
+    agents.follow(database, context.vault, publisher_of(context))
     try:
         with GoClient(agents.port) as agent:
             first = until_told(agent, "web1", ["sys/ntp"])
@@ -350,7 +351,7 @@ def test_a_start_without_the_database_tells_what_was_told_before(
             assert agent.plugins("web1") == before
             assert told(agent, "web2") is None
             fleet.delete("web1")
-            alone.follow(context.database, context.vault)
+            alone.follow(context.database, context.vault, publisher_of(context))
             until(lambda: told(agent, "web1") is None, "what the database says counts again")
     finally:
         alone.stop()

@@ -12,6 +12,7 @@ import pytest
 from controller.agents import unknown
 from controller.agents.flow import Agents
 from controller.auth.models import Scope
+from controller.catalog.deps import publisher_of
 from controller.fleet.models import Host
 from tests.controller.agents.falcon import GoClient, RpcError
 from tests.controller.agents.fleet import Fleet, commit, told, until, until_told
@@ -262,7 +263,7 @@ def another(fleet: Fleet) -> Iterator[Agents]:
         settings.model_copy(update={"agents_listen": "127.0.0.1:0", "data_dir": folder})
     )
     agents.start()
-    agents.follow(fleet.context.database, fleet.context.vault)
+    agents.follow(fleet.context.database, fleet.context.vault, publisher_of(fleet.context))
     yield agents
     agents.stop()
 

@@ -8,13 +8,17 @@ from typing import Any
 import pytest
 
 from agentplugin.plans import FsTree, resolve
+from controller.bindings.configs import Manifests
 from controller.bindings.static import (
     BindingsError,
     bindings_of,
     check_bindings,
     check_hostgroups,
     listed_keys,
+    merged_of,
     parse_bindings,
+    parse_overrides,
+    problems_of,
 )
 
 
@@ -31,6 +35,49 @@ def tree(tmp_path: Path) -> FsTree:
 def test_a_host_runs_the_union_over_its_groups_once() -> None:
     bindings = {"all": ["sys/ntp"], "web": ["sys/ntp", "sys/disk"], "db": ["other"]}
     assert bindings_of(["all", "web"], bindings) == ["sys/disk", "sys/ntp"]
+
+
+def test_configurations_are_merged_in_the_order_of_the_groups() -> None:
+    first, second = ({"plugin": "h", "config": {"a": n, f"only{n}": n}} for n in (1, 2))
+    bindings: dict[str, list[Any]] = {"all": ["h"], "web": [first], "db": [second]}
+    (merged,) = bindings_of(["all", "db", "web"], bindings, {"h": {"only2": None}})
+    assert merged == {"plugin": "h", "config": {"a": 1, "only1": 1}}
+
+
+MANIFEST = """{"name": "h", "command": "./h", "metrics": ["M"], "paramSchema": [
+    {"title": "Url", "name": "url", "type": "string", "required": true},
+    {"title": "Port", "name": "port", "type": "integer"}]}"""
+
+
+def test_configurations_are_held_against_manifests(tree: FsTree) -> None:
+    folder = Path(tree.root, "h")
+    folder.mkdir()
+    (folder / "plugin.json").write_text(MANIFEST)
+
+    def bound(**config: Any) -> dict[str, list[Any]]:
+        return {"web": [{"plugin": "h", "config": config}]}
+
+    (warning,) = check_bindings(bound(url="a", colour="red"), tree)
+    assert "hostgroup 'web': h: config.colour is not in" in warning
+    for config, said in (({"url": "a", "port": "x"}, "config.port"), ({}, "config.url")):
+        with pytest.raises(BindingsError, match=f"'web': h: {said}") as refused:
+            check_bindings(bound(**config), tree, lambda group, key: [])
+        assert "no host was touched" in str(refused.value)
+    # What every host brings itself is not missed; what is wrong is.
+    assert check_bindings(bound(), tree, lambda group, key: [{"url": "a"}]) == []
+    with pytest.raises(BindingsError, match=r"config\.url"):
+        check_bindings(bound(), tree, lambda group, key: [{"url": "a"}, {"port": 1}])
+    merged = merged_of(["web"], bound(), {"h": {"port": "x"}})
+    assert [text.split()[1] for text in problems_of(merged, Manifests(tree))] == [
+        "config.url",
+        "config.port",
+    ]
+
+
+@pytest.mark.parametrize("value", [["h"], "h", {"h": 5}, {5: {}}])
+def test_malformed_overrides_are_refused(value: Any) -> None:
+    with pytest.raises(BindingsError, match="plugin_config_overrides"):
+        parse_overrides(value)
 
 
 def test_a_script_bound_by_itself_is_not_run_again_by_its_directory(tree: FsTree) -> None:

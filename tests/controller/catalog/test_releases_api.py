@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select
 
+from controller.agents.models import AgentRow
 from controller.app import open_context
 from controller.auth.models import Scope
-from controller.catalog import bundles, releases, sources
+from controller.catalog import bundles, fetching, releases
 from controller.catalog.deps import publisher_of
 from controller.catalog.models import ReleaseBundle, ReleaseRow
 from controller.catalog.publish import Catalog
@@ -114,7 +115,7 @@ def test_a_binding_made_while_sources_are_fetched_counts_too(
 
     def slow(*args: Any, **options: Any) -> Any:
         api.send("POST", "bindings", 201, json={"hostgroup": "all", "plugin": "sys/ntp"})
-        return sources.fetch(*args, **options)
+        return fetching.fetch(*args, **options)
 
     monkeypatch.setattr("controller.catalog.publish.fetch", slow)
     problem = api.send("POST", "releases", 422, json={})
@@ -206,8 +207,11 @@ def test_another_sources_change_does_not_bring_back_what_was_rolled_back(
 
 
 def crashed(context: Context, source: SourceRepository) -> str:
-    """Publish as a controller does that dies before it tells its database; returns the commit."""
-    published = context.catalog.publish([as_source(source)], by="ann")
+    """Publish as a controller does that dies before it tells its database; returns the commit.
+
+    No agent is there yet that anything would harm.
+    """
+    published = context.catalog.publish([as_source(source)], by="ann", judge=lambda found, _: [])
     assert published.release
     return published.release.commit
 
@@ -258,6 +262,31 @@ def test_of_adopted_releases_the_newest_is_linted_and_the_others_when_asked_for(
     for number in (1, 3):
         found = api.get(f"releases/{number}")["problems"]
         assert [problem["path"] for problem in found] == ["sys/ntp/90000_slow.sh"]
+
+
+def test_an_adopted_release_is_linted_before_it_comes_back(
+    api: Api, make_source: MakeSource
+) -> None:
+    source = make_source("source", "sys/bad/60_a.sh")
+    source.write("sys/bad/60_a.sh", mode=0o644)
+    source.commit()
+    for number in range(2):
+        source.write(f"sys/ok/60_{number}.sh")
+        source.commit()
+        crashed(api.context, source)
+    publisher_of(api.context).sync()
+    api.send("POST", "hostgroups", 201, json={"name": "web"})
+    host = {"name": "web1", "agent_kind": "falcon", "hostgroups": ["web"]}
+    api.send("POST", "hosts", 201, json=host)
+    with api.context.database.write() as session:
+        (host_id,) = session.scalars(select(Host.id))
+        session.add(AgentRow(host_id=host_id, version="5.1.2", listed="", stamp=1))
+    source.write("sys/bad/60_a.sh", mode=0o755)
+    source.commit()
+    publish(api, source)
+    api.send("POST", "bindings", 201, json={"hostgroup": "web", "plugin": "sys/bad"})
+    problem = api.send("POST", "releases/rollback", 422, json={"number": 1})
+    assert "sys/bad/60_a.sh" in problem["detail"] and "5.1.2" in problem["detail"]
 
 
 def test_reports_of_the_lint_are_kept_for_the_trees_seen_last(

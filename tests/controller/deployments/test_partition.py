@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import selectors
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, make_url, select
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import OperationalError
 
 from controller.database.engine import Database
@@ -24,82 +21,20 @@ from controller.settings import Settings
 from tests.controller.deployments.conftest import Fleet, eventually, postgresql_only, runs_alive
 from tests.controller.deployments.test_restarts import Start
 from tests.controller.deployments.test_restarts import start as start  # a fixture
+from tests.controller.network import Network
+from tests.controller.postgresql import Server
 
 _LEASE = 4.0
+# Ends the session that holds a controller's lock.
+_END = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = :id"
+)
 _MARGIN = 1.0  # seconds to see it and write it, on a machine that is busy
-
-
-class Network:
-    """The way to a server that listens on a Unix socket, which can fall silent: nothing is refused,
-    nothing is ended, nothing arrives.
-
-    Attributes:
-        port: where it is reached, on loopback.
-    """
-
-    def __init__(self, server: str) -> None:
-        self._server = server
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listening.getsockname()[1])
-        self._open = threading.Event()
-        self._open.set()
-        self._over = False
-        self._threads = [threading.Thread(target=self._take)]
-        self._threads[0].start()
-
-    def fall_silent(self) -> None:
-        self._open.clear()
-
-    def refuse(self) -> None:
-        """End what is open, at both ends, and take nothing new, as a proxy that ends."""
-        self._over = True
-        for thread in self._threads:
-            thread.join(5)
-        self._listening.close()
-
-    def come_back(self) -> None:
-        self._open.set()
-
-    def close(self) -> None:
-        self._over = True
-        self._open.set()
-        for thread in self._threads:
-            thread.join(5)
-        self._listening.close()
-
-    def _take(self) -> None:
-        while not self._over:
-            if _ready(self._listening):
-                client = self._listening.accept()[0]
-                thread = threading.Thread(target=self._pass_on, args=(client,))
-                self._threads.append(thread)
-                thread.start()
-
-    def _pass_on(self, client: socket.socket) -> None:
-        self._open.wait()
-        with client, socket.socket(socket.AF_UNIX) as server, contextlib.suppress(OSError):
-            server.connect(self._server)
-            other = {client: server, server: client}
-            while not self._over:
-                for ready in _ready(client, server):
-                    data = ready.recv(65536)
-                    self._open.wait()
-                    if not data:
-                        return
-                    other[ready].sendall(data)
-
-
-def _ready(*sockets: socket.socket) -> list[socket.socket]:
-    """Those that something has come to, or that have ended."""
-    with selectors.DefaultSelector() as selector:
-        for each in sockets:
-            selector.register(each, selectors.EVENT_READ, each)
-        return [key.data for key, _ in selector.select(0.1)]
 
 
 @pytest.fixture
 def network(database_url: str) -> Iterator[Network]:
-    made = Network(f"{make_url(database_url).query['host']}/.s.PGSQL.5432")
+    made = Network(database_url)
     yield made
     made.close()
 
@@ -108,7 +43,7 @@ def network(database_url: str) -> Iterator[Network]:
 def test_a_controller_without_network_ends_its_runs_before_another_takes_over(
     start: Start, fleet: Fleet, network: Network, database_url: str, tmp_path: Path
 ) -> None:
-    url = _through(network, database_url)
+    url = network.url(database_url)
     fleet.publish()
     fleet.host("a", seconds=60)
     one = start(lease=_LEASE, data_dir=tmp_path / "one", database_url=url)
@@ -138,7 +73,7 @@ def test_a_controller_whose_own_way_is_refused_is_lost_before_another_takes_over
     settings: Settings, fleet: Fleet, network: Network, database_url: str
 ) -> None:
     lease = 2.0
-    url = _through(network, database_url)
+    url = network.url(database_url)
     with contextlib.closing(Database(url)) as database:
         one = Shared(settings.model_copy(update={"lease": lease, "database_url": url}), database)
         two = Shared(settings.model_copy(update={"lease": lease}), fleet.database)
@@ -164,13 +99,49 @@ def test_a_controller_whose_own_way_is_refused_is_lost_before_another_takes_over
 
 
 @postgresql_only
+def test_a_server_that_shuts_down_when_all_have_left_still_serves_the_other_controller(
+    settings: Settings, fleet: Fleet, postgresql_server: Server
+) -> None:
+    lease = 2.0
+    given = settings.model_copy(update={"lease": lease})
+    with contextlib.closing(Database(settings.database)) as database:
+        one, two = Shared(given, database), Shared(given, fleet.database)
+        one.check()
+        two.check()
+        postgresql_server.take_nobody_new()
+        try:
+            with fleet.database.write() as session:  # by a connection that is there
+                session.execute(_END, {"id": one.id})
+            lost, taken, said = 0.0, 0.0, set()
+            began = time.monotonic()
+            while not taken and time.monotonic() - began < 2 * lease:
+                try:
+                    one.check()
+                except Lost:
+                    lost = lost or time.monotonic()
+                except Unavailable as error:
+                    assert not lost
+                    said.add(str(error).rpartition("FATAL: ")[2].strip())
+                two.check()
+                if one.id in two.dead():
+                    taken = time.monotonic()
+                time.sleep(lease * CHECK)
+            assert "the database system is shutting down" in said
+            assert 0 < lost < taken, "it does not go on beside the one that takes over"
+        finally:
+            postgresql_server.stop()
+            postgresql_server.start()
+        two.close()
+
+
+@postgresql_only
 def test_a_server_is_local_only_where_no_proxy_is_in_between(
     fleet: Fleet, network: Network, database_url: str
 ) -> None:
     with fleet.database.engine.connect() as connection:
         assert is_local(connection)
     with (
-        contextlib.closing(Database(_through(network, database_url))) as database,
+        contextlib.closing(Database(network.url(database_url))) as database,
         database.engine.connect() as connection,
     ):
         assert not is_local(connection)
@@ -183,6 +154,9 @@ def test_a_server_is_local_only_where_no_proxy_is_in_between(
         ("connection on socket failed: No such file or directory", False, True),
         ("FATAL:  the database system is starting up", True, True),
         ("FATAL:  the database system is in recovery mode", True, True),
+        ("FATAL:  the database system is not yet accepting connections", True, True),
+        ("FATAL:  the database system is shutting down", False, False),
+        ("FATAL:  database is not currently accepting connections", False, False),
         ("connection timeout expired", False, False),
         ("server closed the connection unexpectedly", False, False),
     ],
@@ -193,11 +167,6 @@ def test_only_what_the_server_itself_refuses_is_refused_to_all(
     error = OperationalError("SELECT", {}, Exception(said))
     assert serves_nobody(error, local=False) is by_the_network
     assert serves_nobody(error, local=True) is by_its_own_socket
-
-
-def _through(network: Network, database_url: str) -> str:
-    direct = make_url(database_url)
-    return f"{direct.drivername}://{direct.username}@127.0.0.1:{network.port}/{direct.database}"
 
 
 def _entered(fleet: Fleet) -> int | None:

@@ -15,6 +15,10 @@ from tests.controller.deployments.conftest import Fleet, sqlite_only
 _DEAD = 99
 
 
+def _never(deployment_id: int, why: str) -> None:
+    raise AssertionError("AWX had nothing to do with it")
+
+
 @pytest.fixture
 def left(fleet: Fleet) -> Fleet:
     """Two deployments of a dead controller."""
@@ -54,9 +58,9 @@ def test_what_cannot_be_ended_holds_up_no_other_and_is_tried_again(
 ) -> None:
     with monkeypatch.context() as patched:
         _breaks(patched, ValueError("its words cannot be read"))
-        recovery.recover(left.settings, left.database, context.vault, _DEAD)
+        recovery.recover(left.settings, left.database, context.vault, _DEAD, _never)
     assert _states(left) == ("running", "interrupted", False)
-    recovery.recover(left.settings, left.database, context.vault, _DEAD)
+    recovery.recover(left.settings, left.database, context.vault, _DEAD, _never)
     assert _states(left) == ("interrupted", "interrupted", True)
 
 
@@ -66,5 +70,5 @@ def test_a_database_that_goes_away_meanwhile_is_waited_for(
 ) -> None:
     _breaks(monkeypatch, Unavailable("the database does not answer"))
     with pytest.raises(Unavailable):
-        recovery.recover(left.settings, left.database, context.vault, _DEAD)
+        recovery.recover(left.settings, left.database, context.vault, _DEAD, _never)
     assert _states(left) == ("running", "running", False)

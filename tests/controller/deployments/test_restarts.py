@@ -8,9 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
-from sqlalchemy import func, make_url, select, text
+from sqlalchemy import func, select, text
 
 from controller.auth import service as auth
 from controller.database.base import now
@@ -159,23 +158,6 @@ def test_two_controllers_share_the_work_and_one_takes_over_from_the_other(
 
 
 @postgresql_only
-def test_a_run_goes_on_while_the_database_serves_nobody(
-    api: Api, fleet: Fleet, settings: Settings
-) -> None:
-    fleet.publish()
-    fleet.host("a", seconds=6)
-    deployment = api.send("POST", "deployments", 202, json={})["id"]
-    eventually(20, lambda: len(runs_alive(mark(1, settings.database))) > 3)
-    _serve_nobody(settings, True)
-    time.sleep(settings.lease)
-    assert runs_alive(mark(1, settings.database))
-    assert api.client.get("deployments").status_code == 503
-    _serve_nobody(settings, False)
-    view = ended(api, deployment)
-    assert (view["status"], view["hosts"]) == ("succeeded", {"ok": 1})
-
-
-@postgresql_only
 def test_a_controller_that_was_taken_over_ends_its_runs_and_begins_anew(
     api: Api, fleet: Fleet, settings: Settings
 ) -> None:
@@ -197,20 +179,6 @@ def test_a_controller_that_was_taken_over_ends_its_runs_and_begins_anew(
     later = api.send("POST", "deployments", 202, json={"hosts": ["b"]})["id"]
     assert ended(api, later)["status"] == "succeeded"
     assert fleet.claimed_by(later) != fleet.claimed_by(deployment)
-
-
-def _serve_nobody(settings: Settings, nobody: bool) -> None:
-    """Let a database end its connections and refuse new ones, or take them again."""
-    url = make_url(settings.database)
-    where = f"host={url.query['host']} user={url.username} dbname=postgres"
-    with psycopg.connect(where, autocommit=True) as connection:
-        allowed = "false" if nobody else "true"
-        connection.execute(f'ALTER DATABASE "{url.database}" ALLOW_CONNECTIONS {allowed}'.encode())
-        if nobody:
-            connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
-                (url.database,),
-            )
 
 
 @sqlite_only

@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url
 
+from controller.deployments import rundir
 from controller.deployments.processes import mark
+from controller.deployments.rundir import RunDir
+from controller.errors import PlugfleetError
 from controller.settings import Settings
 from tests.controller.deployments.conftest import Fleet, ended, eventually, results, runs_alive
 from tests.controller.server import Api
@@ -105,6 +108,21 @@ def test_a_publish_on_a_full_disk_is_refused_and_later_works(
             assert_full(api.client.post("sources/plugins/lint", json={}), f"lint {number}")
         assert api.send("POST", "releases", 201, json={})["release"]["number"] == number
     assert [release["number"] for release in api.get("releases")["items"]] == [2, 1]
+
+
+def test_a_run_that_has_no_room_in_memory_says_so_and_leaves_nothing(
+    tmp_path: Path, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rundir, "_MEMORY", disk)
+    folder = RunDir("mark-1", tmp_path / "runs")
+    inventory = {"_meta": {"hostvars": {"web1": {"note": "x" * 20_000}}}}
+    with full(disk):
+        with pytest.raises(PlugfleetError, match=r"No space left.*no host was visited") as told:
+            folder.make(inventory)
+        assert str(disk) in told.value.hint
+        assert [file.name for file in disk.iterdir()] == ["filler"]
+    folder.make(inventory)
+    assert "x" * 20_000 in folder.inventory.read_text()
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

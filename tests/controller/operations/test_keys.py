@@ -16,7 +16,7 @@ from controller.auth.vault import (
     read_keys,
     write_keys,
 )
-from controller.bindings.models import BindingRow
+from controller.bindings.models import BindingRow, OverrideRow
 from controller.catalog.models import SourceRow
 from controller.database.tables import Base
 from controller.errors import Conflict
@@ -35,6 +35,7 @@ def keys(tmp_path: Path, context: Context) -> Path:
     sealed = Vault(read_keys(file)).seal(SECRET)
     with context.database.write() as session:
         group = Hostgroup(name="web", secrets=sealed)
+        session.add(OverrideRow(host=Host(name="c"), plugin="x", secrets=sealed))
         session.add_all([Host(name="a", secrets=sealed), Host(name="b"), group])
         session.flush()
         session.add(BindingRow(hostgroup_id=group.id, plugin="x", secrets=sealed))
@@ -62,9 +63,15 @@ def test_everything_is_sealed_with_the_newest_key(context: Context, keys: Path) 
     assert add_key(keys) == 2
     with context.database.write() as session:
         counts = reseal(session, CONTROLLER, Vault(read_keys(keys)))
-    assert counts == {"hosts": 1, "hostgroups": 1, "bindings": 1, "sources": 1}
+    assert counts == {
+        "hosts": 1,
+        "hostgroups": 1,
+        "bindings": 1,
+        "binding_overrides": 1,
+        "sources": 1,
+    }
     newest = Vault(read_keys(keys)[:1])
-    assert [newest.open(text) for text in sealed(context)] == [SECRET] * 4
+    assert [newest.open(text) for text in sealed(context)] == [SECRET] * len(SEALED)
     with pytest.raises(VaultError):
         Vault([old]).open(sealed(context)[0])
     with context.database.read() as session:

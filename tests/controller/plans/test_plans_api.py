@@ -88,11 +88,16 @@ def test_a_plan_names_variables_and_where_they_stand(fleet: Api) -> None:
 
 
 def test_bindings_that_contradict_each_other_are_told(fleet: Api) -> None:
-    bind(fleet, "all", "httpcheck", config={"url": "http://a/"})
-    bind(fleet, "web", "httpcheck", config={"url": "http://b/"})
+    bind(fleet, "web", "check", format="nagios")
+    bind(fleet, "db", "check", format="nagios", step=30)  # they share no host yet
+    fleet.send("POST", "hostgroups/db/members", 200, json={"add": ["w1"]})
     plan = fleet.get("plans/w1")
-    assert [plugin["config"]["url"] for plugin in plan["plugins"]] == ["http://a/", "http://b/"]
-    assert (plan["release"], plan["listed"], plan["problems"]) == (None, [], [])
+    assert [(p["plugin"], p["step"]) for p in plan["plugins"]] == [("check", 30)]
+    assert plan["problems"] == [
+        "'check' is bound as nagios every 30 s and as nagios every 60 s: the first stays "
+        "[binding-config-conflict]"
+    ]
+    assert (plan["release"], plan["listed"]) == (None, [])
 
 
 def test_an_unknown_host_and_one_outside_the_tokens_hostgroups_look_the_same(fleet: Api) -> None:
@@ -122,6 +127,10 @@ CHANGES: list[tuple[str, str, dict[str, Any], set[str]]] = [
     ("PATCH", "hosts/w1", {"secrets": {"ansible_password": "x"}}, {"w1"}),
     ("PATCH", "hosts/w1", {"labels": {"rack": "7"}}, set()),
     ("PATCH", "hosts/w2", {"labels": {"role": "db"}}, {"w2"}),
+    ("PUT", "hosts/d1/overrides?plugin=m", {"config": {"a": 3}}, {"d1"}),
+    ("PUT", "hosts/d1/overrides?plugin=m", {"config_secrets": {"c": "3"}}, {"d1"}),
+    ("PUT", "hosts/d1/overrides?plugin=elsewhere", {"config": {"a": 3}}, set()),
+    ("DELETE", "hosts/d1/overrides?plugin=m", {}, {"d1"}),
     ("POST", "hostgroups/db/members", {"add": ["w1"]}, {"w1"}),
     ("PATCH", "hostgroups/all", {"variables": {"site": "bj"}}, {"w1", "w2", "d1"}),
     ("DELETE", "bindings/2", {}, {"w1", "w2", "d1"}),

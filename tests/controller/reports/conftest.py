@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from controller.catalog.models import ReleaseRow
+from tests.controller.reports.node import Node
 from tests.controller.server import Api
 
 
@@ -16,3 +20,11 @@ def fleet(api: Api) -> Api:
     for name in ("web1", "web2", "db1"):
         api.send("POST", "hosts", 201, json={"name": name})
     return api
+
+
+@pytest.fixture
+def node(api: Api, tmp_path: Path) -> Iterator[Node]:
+    """A controller with two hosts, a release and bindings, none of it deployed."""
+    made = Node(api, tmp_path)
+    yield made
+    made.close()

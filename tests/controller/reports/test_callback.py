@@ -155,6 +155,8 @@ def test_a_check_is_recorded_as_one(fleet: Api, shell: Shell) -> None:
     [
         ({"PLUGFLEET_WAVE": "7"}, ()),
         ({"PLUGFLEET_REPORT": "false"}, ()),
+        # A wave that AWX carries out, whose events the controller reads.
+        ({}, ("-e", "plugfleet_wave=1-1-1-nonce")),
         # A visit that brings nobody to the plan, such as that of install-executor.yml.
         ({}, ("-e", '{"steps": ["install", "configure", "start"]}')),
     ],

@@ -206,6 +206,7 @@ def upgrade() -> None:
         sa.Column("listed", sa.String(length=64), nullable=False),
         sa.Column("delivered", sa.String(length=40), nullable=False),
         sa.Column("landed", sa.String(length=40), nullable=False),
+        sa.Column("withheld", sa.Text(), nullable=False),
         sa.Column("stamp", sa.BigInteger(), nullable=False),
         sa.Column("config", sa.String(length=64), nullable=False),
         sa.Column("config_plan", sa.String(length=64), nullable=False),
@@ -215,10 +216,32 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("host_id", name=op.f("pk_agents")),
     )
     op.create_table(
+        "binding_overrides",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("host_id", sa.Integer(), nullable=False),
+        sa.Column("plugin", sa.String(length=500), nullable=False),
+        sa.Column("config", Json, nullable=False),
+        sa.Column("secrets", sa.Text(), nullable=False),
+        sa.Column("created", UtcDateTime, nullable=False),
+        sa.Column("updated", UtcDateTime, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["host_id"],
+            ["hosts.id"],
+            name=op.f("fk_binding_overrides_host_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_binding_overrides")),
+        sa.UniqueConstraint("host_id", "plugin", name=op.f("uq_binding_overrides_host_id_plugin")),
+    )
+    op.create_table(
         "bindings",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("hostgroup_id", sa.Integer(), nullable=False),
         sa.Column("plugin", sa.String(length=1000), nullable=False),
+        sa.Column("key", sa.String(length=500), nullable=False),
+        sa.Column("format", sa.String(length=16), nullable=False),
+        sa.Column("step", sa.Integer(), nullable=False),
         sa.Column("config", JsonOrNull, nullable=True),
         sa.Column("secrets", sa.Text(), nullable=False),
         sa.Column("created", UtcDateTime, nullable=False),
@@ -231,7 +254,7 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_bindings")),
-        sa.UniqueConstraint("hostgroup_id", "plugin", name=op.f("uq_bindings_hostgroup_id_plugin")),
+        sa.UniqueConstraint("hostgroup_id", "key", name=op.f("uq_bindings_hostgroup_id_key")),
     )
     with op.batch_alter_table("bindings", schema=None) as batch_op:
         batch_op.create_index(
@@ -265,6 +288,27 @@ def upgrade() -> None:
     with op.batch_alter_table("deployments", schema=None) as batch_op:
         batch_op.create_index(
             batch_op.f("ix_deployments_status_id"), ["status", "id"], unique=False
+        )
+
+    op.create_table(
+        "host_plugins",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("host_id", sa.Integer(), nullable=False),
+        sa.Column("plugin", sa.String(length=300), nullable=False),
+        sa.Column("folder", sa.String(length=300), nullable=False),
+        sa.Column("state", sa.String(length=32), nullable=False),
+        sa.Column("reason", sa.String(length=300), nullable=False),
+        sa.Column("since", UtcDateTime, nullable=False),
+        sa.Column("seen", UtcDateTime, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["host_id"], ["hosts.id"], name=op.f("fk_host_plugins_host_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_host_plugins")),
+        sa.UniqueConstraint("host_id", "plugin", name=op.f("uq_host_plugins_host_id_plugin")),
+    )
+    with op.batch_alter_table("host_plugins", schema=None) as batch_op:
+        batch_op.create_index(
+            batch_op.f("ix_host_plugins_folder_state"), ["folder", "state"], unique=False
         )
 
     op.create_table(
@@ -418,6 +462,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("pid", sa.Integer(), nullable=True),
         sa.Column("exit_status", sa.Integer(), nullable=True),
+        sa.Column("jobs", JsonOrNull, nullable=True),
         sa.Column("started", UtcDateTime, nullable=True),
         sa.Column("ended", UtcDateTime, nullable=True),
         sa.ForeignKeyConstraint(
@@ -478,6 +523,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_idempotent_answers_created"))
 
     op.drop_table("idempotent_answers")
+    with op.batch_alter_table("host_plugins", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_host_plugins_folder_state"))
+
+    op.drop_table("host_plugins")
     with op.batch_alter_table("deployments", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_deployments_status_id"))
 
@@ -487,6 +536,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_bindings_hostgroup_id"))
 
     op.drop_table("bindings")
+    op.drop_table("binding_overrides")
     op.drop_table("agents")
     with op.batch_alter_table("unknown_hosts", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_unknown_hosts_last_seen"))

@@ -1,0 +1,173 @@
+"""The keeper of a run on another machine: starts ansible-runner there, and leaves nothing behind.
+
+It is sent there (see `controller.deployments.engines.remote`), so it needs the standard library and
+`controller.deployments.processes` alone. It reads from its standard input what to do, the stream for
+`ansible-runner worker`, and then until when it may go on; the end of that, a broken connection, or silence
+ends the run. Standard output is the worker's; standard error carries lines of JSON: `journal` and `said`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import IO, Any
+
+from controller.deployments.processes import VARIABLE, carry, end_marked, end_playbook, marked
+
+_MEMORY = Path("/dev/shm")
+_LOOK = 0.1  # seconds
+_CHUNK = 1 << 16
+_START = "plugfleet-remote-"
+
+
+class Keeper:
+    """Keeps one run.
+
+    Args:
+        given: `mark`, `runner`, `bytes` of the stream, `now` and `until` by the sender's clock, and
+            `patience` that the playbook may take to end.
+    """
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        self._given = given
+        self._mark = str(given["mark"])
+        self._ahead = time.monotonic() - float(given["now"])
+        self._until = float(given["until"]) + self._ahead
+        self._alone = threading.Event()
+        self._telling = threading.Lock()
+        base = _MEMORY if os.access(str(_MEMORY), os.W_OK) else Path(tempfile.gettempdir())
+        _sweep(base)
+        self._folder = base / f"{_START}{os.getpid()}-{self._mark}"
+        self._journal = self._folder / "journal"
+        self._told = 0
+
+    def keep(self) -> int:
+        """Run it to its end; returns the worker's exit status, or 1 where it was ended."""
+        os.umask(0o077)
+        carry(self._mark)
+        for sign in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(sign, lambda *_: self._alone.set())
+        for folder in (self._folder, self._folder / "tmp", self._folder / "data"):
+            folder.mkdir(0o700)
+        try:
+            return self._run()
+        except OSError as error:
+            self._say(said="{}: {}".format(self._given["runner"], error.strerror or error))
+            return 1
+        finally:
+            end_marked(self._mark, patience=0, spare={os.getpid()}, idle=True)
+            self._tell_journal()
+            shutil.rmtree(str(self._folder), ignore_errors=True)
+
+    def _run(self) -> int:
+        worker = subprocess.Popen(
+            [self._given["runner"], "worker", "--private-data-dir", str(self._folder / "data")],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self._environment(),
+            start_new_session=True,
+        )
+        assert worker.stdin is not None and worker.stderr is not None
+        threading.Thread(target=self._obey, args=(worker.stdin,), daemon=True).start()
+        threading.Thread(target=self._repeat, args=(worker.stderr,), daemon=True).start()
+        while worker.poll() is None:
+            self._tell_journal()
+            if self._alone.wait(_LOOK) or time.monotonic() > self._until:
+                for pid in self._playbooks():
+                    end_playbook(pid, self._mark, patience=float(self._given["patience"]))
+                return 1
+        return worker.returncode
+
+    def _environment(self) -> dict[str, str]:
+        runner = self._given["runner"]
+        path = os.environ.get("PATH", os.defpath)
+        return {
+            **os.environ,
+            VARIABLE: self._mark,
+            "PATH": f"{os.path.dirname(runner)}:{path}" if "/" in runner else path,
+            "TMPDIR": str(self._folder / "tmp"),
+            "ANSIBLE_CONFIG": str(self._folder / "data/project/ansible.cfg"),
+            "ANSIBLE_LOCAL_TEMP": str(self._folder / "tmp"),
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self._folder / "tmp"),
+            "PLUGFLEET_DATA_DIR": str(self._folder / "data"),
+            "PLUGFLEET_JOURNAL": str(self._journal),
+        }
+
+    def _obey(self, worker: IO[bytes]) -> None:
+        """Hand the stream to the worker, then hear until when to go on."""
+        left = int(self._given["bytes"])
+        given = sys.stdin.buffer
+        try:
+            while left and (part := given.read(min(left, _CHUNK))):
+                worker.write(part)
+                left -= len(part)
+            worker.flush()
+            while line := given.readline():
+                self._until = float(line) + self._ahead
+        except (OSError, ValueError):
+            pass
+        self._alone.set()
+
+    def _repeat(self, stream: IO[bytes]) -> None:
+        for line in stream:
+            self._say(said=line.decode("utf-8", "replace").rstrip())
+
+    def _tell_journal(self) -> None:
+        try:
+            with self._journal.open("rb") as file:
+                file.seek(self._told)
+                whole, _, _ = file.read().rpartition(b"\n")
+        except OSError:
+            return
+        if whole:
+            self._told += len(whole) + 1
+            for line in whole.split(b"\n"):
+                self._say(journal=line.decode("utf-8", "replace"))
+
+    def _say(self, **told: str) -> None:
+        with self._telling:
+            try:
+                sys.stderr.write(json.dumps(told) + "\n")
+                sys.stderr.flush()
+            except OSError:
+                self._alone.set()
+
+    def _playbooks(self) -> list[int]:
+        """Pids of the ansible-playbook that the worker has started, which ends its own workers."""
+        found = []
+        for pid in marked(self._mark, {os.getpid()}):
+            try:
+                words = Path("/proc", str(pid), "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if any(os.path.basename(word) == b"ansible-playbook" for word in words[:3]):
+                found.append(pid)
+        return found[:1]
+
+
+def _sweep(base: Path) -> None:
+    """Remove what keepers left that were killed: nobody else could."""
+    for folder in base.glob(_START + "*"):
+        pid, _, mark = folder.name[len(_START) :].partition("-")
+        try:
+            ours = folder.lstat().st_uid == os.getuid() and not folder.is_symlink()
+        except OSError:
+            continue
+        if ours and pid.isdigit() and not Path("/proc", pid).exists():
+            end_marked(mark, patience=0, idle=True)
+            shutil.rmtree(str(folder), ignore_errors=True)
+
+
+def main(given: dict[str, Any]) -> None:
+    """Keep a run, and end this process with its status."""
+    status = Keeper(given).keep()
+    # A thread may wait for more input for ever, which the interpreter's end would choke on.
+    os._exit(status)

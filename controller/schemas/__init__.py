@@ -1,0 +1,1 @@
+"""JSON Schemas of files that people write for plugfleet, for their editors."""

@@ -1,0 +1,216 @@
+"""A wave as jobs of AWX: what is launched, what is told of it, and what each host gets of that."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from controller.awx.template import cut
+from controller.deployments.models import Status
+from controller.deployments.tracking import Stopped
+from tests.awx.simulated import Play as Simulated
+from tests.awx.stage import Stage
+from tests.controller.awx.conftest import Play
+from tests.controller.deployments.conftest import eventually
+
+pytestmark = pytest.mark.awx_stand_in  # its hosts are simulated
+CANCELED = Stopped(Status.CANCELED, "the deployment was canceled")
+STOPPED = Stopped(Status.INTERRUPTED, "the controller was stopped")
+
+
+def test_each_host_gets_its_result_and_every_event_is_kept_once(stage: Stage, play: Play) -> None:
+    outcomes = {"a": "ok", "b": "failed", "c": "unreachable"}
+    stage.stand_in.awx.jobs.play = lambda job, hosts: Simulated(outcomes)
+    played = play("abcd").end()
+    assert played.statuses == {"a": "ok", "b": "failed", "c": "unreachable", "d": "changed"}
+    assert played.outcomes["d"].steps and played.outcomes["d"].message == "d: changed"
+    (job,) = stage.jobs
+    assert sorted(played.counters(job["id"])) == list(range(1, job["emitted_events"] + 1))
+    assert played.end and played.end.status is Status.FAILED
+    assert played.end.reason == "of 4 hosts: 1 failed, 1 unreachable"
+
+
+def test_a_job_is_launched_with_its_hosts_the_release_and_a_marker_that_was_written_before(
+    stage: Stage, play: Play
+) -> None:
+    played = play("ab", check=True).end()
+    (job,) = stage.jobs
+    assert (job["limit"], job["job_type"], job["diff_mode"], job["forks"]) == (
+        "a,b",
+        "check",
+        True,
+        20,
+    )
+    variables = json.loads(job["extra_vars"])
+    assert variables["plugin_source_release"] == {"number": 3, "commit": "c" * 40}
+    assert played.saved[0].jobs[0].id is None
+    assert variables["plugfleet_wave"] == played.saved[0].jobs[0].marker
+    assert played.saved[1].jobs[0].id == job["id"], "the id is written as soon as it is known"
+    assert played.saved[-1].jobs[0].over
+    assert played.end and played.end.status is Status.SUCCEEDED
+
+
+def test_a_large_wave_becomes_several_jobs_of_about_the_same_size(stage: Stage, play: Play) -> None:
+    played = play("abcdef", awx_slice_size=2, awx_slices=4).end()
+    assert sorted(job["limit"] for job in stage.jobs) == ["a,d", "b,e", "c,f"]
+    assert played.statuses == dict.fromkeys("abcdef", "changed")
+    assert {job["job_slice_count"] for job in stage.jobs} == {1}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "size", "most", "sizes"),
+    [
+        (1, 250, 4, [1]),
+        (250, 250, 4, [250]),
+        (251, 250, 4, [126, 125]),
+        (1000, 250, 4, [250] * 4),
+        (5000, 250, 4, [1250] * 4),
+        (2, 1, 4, [1, 1]),
+        (2000, 2000, 1, [1000, 1000]),
+    ],
+)
+def test_hosts_are_cut_evenly_and_into_what_a_command_line_holds(
+    hosts: int, size: int, most: int, sizes: list[int]
+) -> None:
+    names = [f"{'h' * 90}{number:04}" if hosts == 2000 else f"h{number}" for number in range(hosts)]
+    parts = cut(names, size, most)
+    assert [len(part) for part in parts] == sizes
+    assert sorted(host for part in parts for host in part) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("template", "wave", "said"),
+    [
+        ({"ask_limit_on_launch": False}, {}, "ask_limit_on_launch"),
+        ({"ask_variables_on_launch": False}, {}, "ask_variables_on_launch"),
+        ({"ask_job_type_on_launch": False}, {"check": True}, "ask_job_type_on_launch"),
+        ({"ask_diff_mode_on_launch": False}, {"check": True}, "ask_diff_mode_on_launch"),
+        ({"job_type": "check", "ask_job_type_on_launch": False}, {}, "ask_job_type_on_launch"),
+        ({"allow_simultaneous": False}, {"awx_slice_size": 1}, "allow_simultaneous"),
+        ({"job_slice_count": 3}, {}, "job slicing to 1"),
+        ({"playbook": "playbooks/rollback.yml"}, {}, "not deploy-plugins.yml"),
+        ({"survey_enabled": True}, {}, "variables_needed_to_start"),
+        ({}, {"awx_job_template": "nowhere"}, "no job template 'nowhere'"),
+        ({}, {"awx_job_template": "4711"}, "no job template 4711"),
+        ({}, {"awx_token": "wrong"}, "does not take our token"),
+    ],
+)
+def test_a_template_or_token_that_does_not_fit_is_told_with_what_to_set(
+    stage: Stage, play: Play, template: dict[str, Any], wave: dict[str, Any], said: str
+) -> None:
+    stage.stand_in.awx.jobs.offered.append("playbooks/rollback.yml")
+    stage.update_project()
+    if template.get("survey_enabled"):
+        question = {"question_name": "?", "variable": "why", "type": "text", "required": True}
+        spec = {"name": "", "description": "", "spec": [question]}
+        stage.awx.send("POST", f"job_templates/{stage.template}/survey_spec/", 200, json=spec)
+    stage.change(**template)
+    played = play("ab", **wave).end()
+    assert played.statuses == {"a": "failed", "b": "failed"}
+    assert said in played.outcomes["a"].message
+    assert not played.outcomes["a"].touched
+    assert played.end and said in played.end.reason
+    assert stage.jobs == []
+
+
+def test_a_template_with_fewer_switches_serves_where_no_more_is_needed(
+    stage: Stage, play: Play
+) -> None:
+    switches = ("ask_job_type_on_launch", "ask_diff_mode_on_launch", "ask_forks_on_launch")
+    stage.change(**dict.fromkeys(switches, False))
+    assert play("ab").end().statuses == {"a": "changed", "b": "changed"}
+
+
+def test_a_template_that_changes_between_look_and_launch_touches_no_host(
+    stage: Stage, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from controller.deployments.engines import awx as engine
+
+    kept = engine.fit
+    stage.change(ask_limit_on_launch=False)
+    stage.stand_in.awx.jobs.pace = 0.05
+    monkeypatch.setattr(
+        engine,
+        "fit",
+        lambda found, **wanted: kept({**found, "ask_limit_on_launch": True}, **wanted),
+    )
+    played = play("ab").end()
+    assert played.statuses == {"a": "failed", "b": "failed"}
+    assert "switch on 'Prompt on launch' for: ask_limit_on_launch" in played.outcomes["a"].message
+    assert [job["status"] for job in stage.jobs] == ["canceled"]
+
+
+def test_least_rights_are_execute_on_the_template_and_read_on_its_inventory(
+    stage: Stage, play: Play
+) -> None:
+    roles = {
+        f"job_templates/{stage.template}": "Execute",
+        f"inventories/{stage.inventory}": "Read",
+    }
+    token = stage.awx.limited_token(roles)
+    played = play(["a", "nobody"], awx_token=token).end()
+    assert played.statuses == {"a": "changed", "nobody": "failed"}
+    assert "AWX's inventory does not have this host" in played.outcomes["nobody"].message
+
+
+def test_a_token_that_may_only_look_is_told_what_right_is_missing(stage: Stage, play: Play) -> None:
+    token = stage.awx.limited_token({f"job_templates/{stage.template}": "Read"})
+    played = play("a", awx_token=token).end()
+    assert "the role Execute on the job template" in played.outcomes["a"].message
+
+
+def test_hosts_that_awx_does_not_know_or_has_turned_off_fail_with_that_reason(
+    stage: Stage, play: Play
+) -> None:
+    (found,) = stage.awx.get("hosts/", params={"name": "b"})["results"]
+    stage.awx.send("PATCH", f"hosts/{found['id']}/", 200, json={"enabled": False})
+    played = play(["a", "b", "nobody"]).end()
+    assert played.statuses == {"a": "changed", "b": "failed", "nobody": "failed"}
+    assert "turned off in AWX's inventory" in played.outcomes["b"].message
+    assert not played.outcomes["b"].touched
+    assert played.end and played.end.reason == "of 3 hosts: 2 failed"
+
+
+def test_a_canceled_deployment_cancels_its_jobs_and_keeps_what_was_done(
+    stage: Stage, play: Play
+) -> None:
+    stage.stand_in.awx.jobs.play = lambda job, hosts: Simulated(seconds=2 if "a" in hosts else 0)
+    playing = play("ab", awx_slice_size=1)
+    eventually(10, lambda: "b" in playing.played.outcomes)
+    eventually(10, lambda: "running" in [job["status"] for job in stage.jobs])
+    playing.stop(CANCELED)
+    played = playing.end()
+    assert played.statuses == {"a": "canceled", "b": "changed"}
+    assert [job["status"] for job in stage.jobs] == ["canceled", "successful"]
+    assert played.end and played.end.status is Status.CANCELED
+
+
+def test_a_canceled_job_that_was_visiting_leaves_its_hosts_interrupted(
+    stage: Stage, play: Play
+) -> None:
+    # Six events: the visit begins with the third, and the first host's result is the sixth.
+    stage.stand_in.awx.jobs.play = lambda job, hosts: Simulated(seconds=1.5)
+    playing = play("a")
+    eventually(10, lambda: any("Visit" in str(e.data) for e in playing.played.events))
+    playing.stop(CANCELED)
+    played = playing.end()
+    assert played.statuses == {"a": "interrupted"}
+    assert "while this host was being visited" in played.outcomes["a"].message
+
+
+def test_what_another_process_wrote_is_not_written_again_when_its_jobs_are_settled(
+    stage: Stage, play: Play
+) -> None:
+    before = play("ab").end()
+    rows = before.saved[1].as_json()
+    assert not rows["jobs"][0]["over"], "as the controller left it when it was killed"
+    first = {host: outcome for host, outcome in before.outcomes.items() if host == "a"}
+    half = type(before)(outcomes=first, events=[e for e in before.events if e.counter < 4])
+    settling = play("ab", jobs=rows, before=half)
+    settling.stop(STOPPED)
+    after = settling.end()
+    assert after.statuses == {"b": "changed"}
+    assert min(e.counter for e in after.events if e.counter) == 4
+    assert stage.launches() == 1

@@ -1,0 +1,111 @@
+"""What keeps a run on another machine: it ends with the controller that it works for, and clears up after others."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from controller.deployments.engines import keeper as keepers
+from controller.deployments.engines.remote import _BOOT, _MODULES, _source
+from controller.deployments.processes import VARIABLE, marked
+from tests.controller.deployments.conftest import eventually
+
+_MARK = "r0-keepertest"
+# As ansible-runner would: it reads what it is sent, and starts a process that leaves its group.
+_RUNNER = """\
+#!/bin/sh
+head -c 3 > /dev/null
+setsid sleep 60 &
+echo '{"host": "a"}' >> "$PLUGFLEET_JOURNAL"
+exec sleep 60
+"""
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Path:
+    file = tmp_path / "runner"
+    file.write_text(_RUNNER)
+    file.chmod(0o700)
+    return file
+
+
+@pytest.fixture
+def keeper(runner: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A keeper as it is started by ssh, which may go on for a second."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _BOOT],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+    )
+    now = time.monotonic()
+    given = {
+        "modules": [(name, _source(name)) for name in _MODULES],
+        "mark": _MARK,
+        "runner": str(runner),
+        "bytes": 3,
+        "now": now,
+        "until": now + 1,
+        "patience": 0.1,
+    }
+    assert process.stdin
+    process.stdin.write(json.dumps(given).encode() + b"\nabc")
+    yield process
+    process.kill()
+    process.wait(10)
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        assert pipe
+        pipe.close()
+
+
+def _at_work() -> list[int]:
+    return marked(_MARK, idle=True)
+
+
+def _folders() -> list[Path]:
+    return list(Path("/dev/shm").glob(f"plugfleet-remote-*-{_MARK}"))
+
+
+def test_silence_ends_the_run_and_leaves_nothing(keeper: subprocess.Popen[bytes]) -> None:
+    eventually(10, lambda: len(_at_work()) >= 3)
+    began = time.monotonic()
+    assert keeper.wait(10) == 1
+    assert time.monotonic() - began < 5
+    assert (_at_work(), _folders()) == ([], [])
+    assert keeper.stderr
+    told = [json.loads(line) for line in keeper.stderr.read().splitlines()]
+    assert {"journal": '{"host": "a"}'} in told, "what the run began is known"
+
+
+def test_a_word_keeps_it_going_and_the_end_of_words_ends_it(
+    keeper: subprocess.Popen[bytes],
+) -> None:
+    assert keeper.stdin
+    keeper.stdin.write(b"%r\n" % (time.monotonic() + 60))
+    time.sleep(1.5)
+    assert keeper.poll() is None and _at_work()
+    keeper.stdin.close()
+    assert keeper.wait(10) == 1
+    assert (_at_work(), _folders()) == ([], [])
+
+
+def test_what_a_killed_keeper_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    left = tmp_path / f"plugfleet-remote-{gone.pid}-{_MARK}"
+    living = tmp_path / f"plugfleet-remote-{os.getpid()}-other"
+    for folder in (left, living):
+        folder.mkdir()
+        (folder / "secret").write_text("x")
+    orphan = subprocess.Popen(["sleep", "60"], env={**os.environ, VARIABLE: _MARK})
+    keepers._sweep(tmp_path)
+    assert orphan.wait(10) == -9
+    assert not left.exists() and living.exists()
