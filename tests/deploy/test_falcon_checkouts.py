@@ -63,11 +63,12 @@ DAMAGES: dict[str, tuple[str, str, str]] = {
         "was kept as", ASIDE,
     ),
     "execute bit": (
-        f"chmod -x {PLUGIN}/sys/one/60_one.sh",
+        f"{AS_FALCON} git config core.fileMode false; chmod -x {PLUGIN}/sys/one/60_one.sh",
         "local changes to sys/one/60_one.sh were kept as", MODE,
     ),
     "edited file": (
-        f"echo '# mine' >>{PLUGIN}/sys/one/60_one.sh",
+        f"{AS_FALCON} git update-index --assume-unchanged sys/one/60_one.sh; "
+        "echo '# mine' >>sys/one/60_one.sh",
         "local changes to sys/one/60_one.sh were kept as", PATCH,
     ),
     "untracked file in the way": (
@@ -106,7 +107,9 @@ DAMAGES: dict[str, tuple[str, str, str]] = {
     "emptied folder": (f"rm -r {PLUGIN} && install -d -o falcon {PLUGIN}", "", NOWHERE),
     "no folder": (f"rm -r {PLUGIN}", "", NOWHERE),
     "owned by root": (f"chown -R root: {PLUGIN}", "was kept as", ASIDE),
-    "objects owned by root": (f"chown -R root: {PLUGIN}/.git/objects", "was kept as", ASIDE),
+    "objects owned by root": (
+        f"chown -R root: {PLUGIN}/.git/objects", "a fresh clone took the place", NOWHERE,
+    ),
     "lost objects": (f"find {PLUGIN}/.git/objects -type f -delete", "was kept as", ASIDE),
     "sparse": (f"{AS_FALCON} git sparse-checkout set --no-cone /sys/two/", "was kept as", ASIDE),
     "repository inside": (f"{AS_FALCON} git init -q mine", "was kept as", ASIDE),

@@ -105,6 +105,8 @@ def test_its_limits_are_enforced(deployment: Deployment) -> None:
     host = hosts(deployment)[0]
     assert on(host, f"systemctl show -P MemoryMax {UNIT}") == str(512 << 20)
     assert on(host, f"systemctl show -P TasksMax {UNIT}") == "512"
+    # One greedy plugin is killed alone.
+    assert on(host, f"systemctl show -P OOMPolicy {UNIT}") == "continue"
 
 
 def test_an_update_is_taken_without_a_restart(deployment: Deployment) -> None:

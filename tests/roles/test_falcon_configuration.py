@@ -11,7 +11,8 @@ import pytest
 from roles.agent_config.control import discovery, falconcfg
 from roles.agent_config.control.merge import ConfigRefused, merged_text
 from roles.agent_config.control.wanted import wanted
-from roles.agent_config.host import configure, restart
+from roles.agent_config.host import configure, files, restart
+from roles.plugin_sync.control.plan import _file
 from roles.plugin_sync.host.outcome import Outcome, StepFailed
 
 WHOLE: dict[str, Any] = {
@@ -198,6 +199,34 @@ def test_an_agent_that_does_not_answer_by_its_own_configuration_is_named(
     with pytest.raises(ConfigRefused) as refused:
         discovery.refuse_deaf({**WHOLE, "http": http}, "/a/cfg.json", "127.0.0.1:1988")
     assert says in str(refused.value)
+
+
+@pytest.mark.parametrize("ends", ["\r\n", "\n", "\r"], ids=repr)
+def test_a_file_is_replaced_and_kept_byte_for_byte_whatever_its_line_ends(
+    tmp_path: Path, ends: str
+) -> None:
+    path = tmp_path / "cfg.json"
+    before = '{\n  "plugin": {"enabled": false},\n  "x": "\xe9"\n}\n'.replace("\n", ends).encode(
+        "latin-1"
+    )
+    path.write_bytes(before)
+    # As the look reads it.
+    present = before.decode("utf-8", "surrogateescape")
+    content = merged_text(present, {"plugin": {"enabled": True}}, str(path))
+    assert configure._write(_file(str(path), content, present, backup=True), "", Outcome())
+    assert json.loads(files.read(str(path)) or "")["plugin"] == {"enabled": True}
+    (kept,) = tmp_path.glob("cfg.json.before-*")
+    assert kept.read_bytes() == before
+
+
+def test_only_our_own_backups_are_ever_removed(tmp_path: Path) -> None:
+    mine = [f"cfg.json.before-{n}" for n in ("20200202", "upgrade", "20200202T000000Z.mine")]
+    ours = [f"cfg.json.before-2020010{n}T000000Z" for n in range(1, 8)]
+    for name in mine + ours:
+        (tmp_path / name).touch()
+    configure._back_up(str(tmp_path / "cfg.json"), "{}", 0o640)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left >= {*mine, ours[0], *ours[-3:]} and len(left) == len(mine) + 5
 
 
 def test_an_agent_is_never_told_to_read_what_is_no_json(tmp_path: Path) -> None:

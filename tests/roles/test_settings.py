@@ -50,6 +50,18 @@ def test_texts_become_the_types_of_the_spec(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize(
+    "told", ["/srv/plugin/", "/srv//plugin", "/./srv/./plugin//", "/srv/plugin"]
+)
+def test_an_agents_plugin_folder_has_one_spelling(settings: Settings, told: str) -> None:
+    assert read(settings, agent_config_plugin_dir=told)["agent_config_plugin_dir"] == "/srv/plugin"
+    # After a link, only the host knows what this is.
+    told = told.replace("plugin", "../plugin")
+    assert (
+        read(settings, agent_config_plugin_dir=told)["agent_config_plugin_dir"] == "/srv/../plugin"
+    )
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("agent_config_kind", "zabbix"),

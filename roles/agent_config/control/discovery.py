@@ -62,6 +62,14 @@ def read(text: str) -> Found:
     )
 
 
+def plain(path: str) -> str:
+    """An absolute path without what says nothing: `.`, `//`, a slash at its end.
+
+    `..` stays: after a link, only the host knows what that is.
+    """
+    return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
+
+
 def is_needed(settings: Mapping[str, Any]) -> bool:
     """Whether something of a host's agent is to be found."""
     asked = [name for key, name in VARIABLES.items() if key != "home"]

@@ -46,7 +46,7 @@ agents=
 told=$home
 for pid in $pids; do
   case " $agents " in *" $pid "*) continue ;; esac
-  [ -z "$told" ] || [ "$(readlink "/proc/$pid/cwd")" = "$told" ] || continue
+  [ -z "$told" ] || [ "/proc/$pid/cwd" -ef "$told" ] || continue
   agents="$agents $pid"
 done
 all=$agents
@@ -87,7 +87,12 @@ END
   fi
 elif [ $# = 0 ] && [ -z "$cfg" ]; then
   places=0
-  for base in ${home:-/home/work/open-falcon /home/work/agent /opt/open-falcon /opt/falcon /usr/local/open-falcon}; do
+  if [ -n "$home" ]; then
+    set -- "$home"
+  else
+    set -- /home/work/open-falcon /home/work/agent /opt/open-falcon /opt/falcon /usr/local/open-falcon
+  fi
+  for base do
     for name in agent/config/cfg.json config/cfg.json cfg.json agent/cfg.json; do
       [ -f "$base/$name" ] || continue
       printf 'place %s\n' "$base/$name"
@@ -99,6 +104,7 @@ elif [ $# = 0 ] && [ -z "$cfg" ]; then
     done
   done
   if [ "$places" = 1 ]; then : "${home:=$found}"; else cfg=; fi
+  set --
 fi
 if [ $# -lt 2 ]; then
   section=$(tr -d '\r\n' <"$cfg" 2>/dev/null)
@@ -110,7 +116,7 @@ if [ $# -lt 2 ]; then
   setting logs
   below_home
   : "${logs:=$value}"
-  [ -n "$user" ] || [ -z "$home" ] || user=$(stat -c %U "$home" 2>/dev/null)
+  [ -n "$user" ] || [ -z "$home" ] || user=$(stat -Lc %U "$home" 2>/dev/null)
 fi
 while case $dir in ?*/) ;; *) false ;; esac; do dir=${dir%/}; done
 printf 'home %s\ncfg %s\ndir %s\nlogs %s\nuser %s\n' "$home" "$cfg" "$dir" "$logs" "$user"

@@ -22,8 +22,7 @@ def wanted(settings: Mapping[str, Any], present: str | None) -> dict[str, Any]:
     config: dict[str, Any] = {
         "plugin": {
             "enabled": True,
-            # With a slash at its end, an agent would clone below the folder, and fail ever after.
-            "dir": settings["agent_config_plugin_dir"].rstrip("/"),
+            "dir": settings["agent_config_plugin_dir"],
             "git": settings["plugin_sync_mirror"],
         }
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 
 from roles.agent_config.host import files, restart
@@ -128,6 +129,8 @@ def _back_up(path: str, text: str, mode: int) -> None:
     files.write(
         os.path.join(folder, prefix + stamp), text.encode("utf-8", "surrogateescape"), mode & 0o600
     )
-    kept = sorted(entry for entry in os.listdir(folder) if entry.startswith(prefix))
+    # Ours alone: people keep files of such names too.
+    ours = re.compile(re.escape(prefix) + r"[0-9]{8}T[0-9]{6}Z")
+    kept = sorted(entry for entry in os.listdir(folder) if ours.fullmatch(entry))
     for old in kept[1 : 1 - _BACKUPS]:
         os.unlink(os.path.join(folder, old))

@@ -8,9 +8,10 @@ from roles.plugin_sync.host import command
 
 
 def read(path: str) -> str | None:
-    """A file's text; None where there is no file."""
+    """A file's text, byte for byte; None where there is no file."""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        # Its line ends too: what is hashed on the control node, and kept as a backup, are its bytes.
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
             return file.read()
     except FileNotFoundError:
         return None

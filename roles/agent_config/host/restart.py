@@ -115,6 +115,14 @@ def _expect_restarted_by_hand(agent: dict[str, Any], marker: str, outcome: Outco
         )
 
 
+def _hostname(path: str) -> object:
+    """The name in an agent's configuration, which goes before that in its environment."""
+    try:
+        return json.loads(files.read(path) or "{}").get("hostname")
+    except (ValueError, AttributeError):
+        return None
+
+
 def restart(plan: dict[str, Any], outcome: Outcome) -> None:
     """Restart the agent in the way that it is started, and wait until a new process answers."""
     from roles.agent_config.host import starting
@@ -132,6 +140,12 @@ def restart(plan: dict[str, Any], outcome: Outcome) -> None:
             if pid is not None and process.writes_to(pid, log):
                 outcome.warnings.append(
                     f"the agent writes its log to {log}, since {way} does not say where else"
+                )
+            if before is None and way.keeps_environment and not _hostname(agent["cfg"]):
+                outcome.warnings.append(
+                    "the agent did not run, so the environment that it had is not known: if "
+                    "FALCON_ENDPOINT named this host, set agent_config_settings={'hostname': ...}, or "
+                    f"start it by hand with {way}"
                 )
             return
         time.sleep(0.1)

@@ -8,11 +8,12 @@ What is started has a session, an environment and open files of its own, so it o
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
 
-from roles.agent_update.host import process
+from roles.agent_update.host import loopback, process
 from roles.plugin_sync.host import command
 from roles.plugin_sync.host.outcome import StepFailed
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _TO_START = {"control": ["./control", "start"], "open-falcon": ["./open-falcon", "start", "agent"]}
+_NAME = "falcon-agent"
 _END_SECONDS = 10
 _START_SECONDS = 60
 # Where `./control` notes the agent's process; it starts nothing while one of that number runs.
@@ -39,6 +41,11 @@ class Way:
     def __init__(self, name: str, what: str) -> None:
         self.name, self.what = name, what
 
+    @property
+    def keeps_environment(self) -> bool:
+        """Whether the agent is started in the environment of its former process."""
+        return self.name in _TO_START
+
     def __str__(self) -> str:
         if self.name == "systemd":
             return f"systemctl restart {self.what}"
@@ -48,11 +55,15 @@ class Way:
 
 
 def way(agent: dict[str, Any]) -> Way | None:
-    """How the host's agent is started: as it was told, else as it was found; None if neither."""
+    """How the host's agent is started: as it was told, else as it was found; None if neither.
+
+    Raises:
+        StepFailed: what was told does not fit, or another program has the agent's port.
+    """
     told = agent["started_by"]
     if agent["restart"]:
         return Way("command", agent["restart"])
-    pid = process.listener(agent["listen"])
+    pid = _process(agent["listen"])
     home = agent["home"] or (process.folder_of(pid) if pid else "")
     if told == "systemd" or agent["unit"] or told == "auto":
         unit = agent["unit"] or (_unit_of(pid) if pid else "")
@@ -103,7 +114,7 @@ def start(agent: dict[str, Any], user: str, log: str) -> tuple[Way, str]:
 
 
 def _start_at_home(agent: dict[str, Any], chosen: Way, user: str, log: str) -> tuple[int, str]:
-    pid = process.listener(agent["listen"])
+    pid = _process(agent["listen"])
     # FALCON_ENDPOINT, which names the host, and whatever plugins rely on.
     environment = process.environment_of(pid) if pid else {}
     if pid is not None:
@@ -115,6 +126,31 @@ def _start_at_home(agent: dict[str, Any], chosen: Way, user: str, log: str) -> t
         _TO_START[chosen.name], _START_SECONDS, log,
         user=user, folder=chosen.what, env=environment or None,
     )  # fmt: skip
+
+
+def _process(listen: str) -> int | None:
+    """The agent's process, which may be ended; None where none answers, or it may not be seen.
+
+    Raises:
+        StepFailed: another program has its port.
+    """
+    pid = process.listener(listen)
+    if pid is None or process.name_of(pid) == _NAME or _lists_plugins(listen):
+        return pid
+    raise StepFailed(
+        f"process {pid} ({process.name_of(pid)}) has {listen} and is no Open-Falcon agent, so it was "
+        "not ended; end it, or set agent_update_listen to where the agent listens",
+        "not-the-agent",
+    )
+
+
+def _lists_plugins(listen: str) -> bool:
+    """Whether what listens there answers as an agent does, by whatever name it runs."""
+    try:
+        answer = json.loads(loopback.get(listen, "/plugins", 2) or "")
+    except ValueError:
+        return False
+    return isinstance(answer, dict) and answer.get("msg") == "success" and "data" in answer
 
 
 def _forget(pid_file: str) -> None:

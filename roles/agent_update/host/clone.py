@@ -2,7 +2,7 @@
 
     plugin                             the folder
     plugin.plugfleet-new               a clone being made; a leftover where no visit runs
-    plugin.before-plugfleet-<UTC>      what was there before, whole
+    plugin.before-plugfleet-<UTC>      what was there before, whole; the first, and the newest ones
 
 The two change places by one call of the kernel, so no moment is without plugins.
 """
@@ -10,6 +10,7 @@ The two change places by one call of the kernel, so no moment is without plugins
 from __future__ import annotations
 
 import os
+import re
 import time
 
 from roles.agent_config.host import files
@@ -23,11 +24,14 @@ if TYPE_CHECKING:
 
     from roles.plugin_sync.host.outcome import Outcome
 
+_KEPT_AS = ".before-plugfleet-"
 _EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
 # In the .git of a clone until it has its place: tells it from what it replaces after a kill.
 _FRESH = "plugfleet-fresh"
 # Python writes there whenever a plugin imports another file. No agent runs what is in it.
 _IGNORED = "__pycache__/\n"
+# A whole copy each: a host whose folder is spoilt again and again must not run full of them.
+_FOLDERS, _ROOM, _AT_LEAST = 20, 200 << 20, 5
 
 
 def finish_interrupted(folder: str) -> None:
@@ -37,17 +41,20 @@ def finish_interrupted(folder: str) -> None:
     if os.path.isdir(parent):
         for entry in os.listdir(parent):
             path = os.path.join(parent, entry)
-            if entry.startswith(name + ".before-plugfleet-") and os.path.exists(_mark(path)):
+            if entry.startswith(name + _KEPT_AS) and os.path.exists(_mark(path)):
                 leftovers.remove_folder(path)
     if os.path.exists(_mark(folder)):
         os.unlink(_mark(folder))
 
 
-def replace(plan: dict[str, Any], outcome: Outcome) -> None:
+def replace(plan: dict[str, Any], outcome: Outcome, keep: bool = True) -> None:
     """Put a fresh clone of the mirror in the folder's place; what was there is kept and named.
 
     Files that are the same keep their time: an agent restarts the schedule of a plugin whose mtime
     changed.
+
+    Args:
+        keep: whether the former folder may have anything that the mirror has not.
     """
     # plugfleet's own link to a release is not followed: what it points to belongs to the executor.
     named = plan["agent"]["dir"]
@@ -59,6 +66,7 @@ def replace(plan: dict[str, Any], outcome: Outcome) -> None:
             "a folder inside it",
             "mount-point",
         )
+    _refuse_more_than_plugins(plan, folder)
     fresh = _clone(plan, folder)
     if os.path.isdir(folder):
         _copy_times(folder, fresh)
@@ -70,9 +78,63 @@ def replace(plan: dict[str, Any], outcome: Outcome) -> None:
         kept = _free_name(folder)
         os.rename(fresh, kept)
         _exchange(kept, folder)
-        outcome.warnings.append(f"the former {folder} was kept as {kept}")
+        if keep:
+            outcome.warnings.append(f"the former {folder} was kept as {kept}")
+        else:
+            leftovers.remove_folder(kept)
     os.unlink(_mark(folder))
+    _drop_old(folder, outcome)
     outcome.changed = True
+
+
+def _refuse_more_than_plugins(plan: dict[str, Any], folder: str) -> None:
+    """Refuse a folder that has the agent or what is ours in it, by whatever names that goes.
+
+    Raises:
+        StepFailed: names what is inside.
+    """
+    agent = plan["agent"]
+    for name in (agent["home"], agent["cfg"], plan["root"], plan["mirror"]):
+        inside = os.path.realpath(name) if name else ""
+        if inside == folder or inside.startswith(folder.rstrip("/") + "/"):
+            raise StepFailed(
+                f"the agent's plugin folder {folder} has {name} in it, so it was not replaced; set "
+                "agent_config_plugin_dir to a folder of its own",
+                "not-its-own",
+            )
+
+
+def _drop_old(folder: str, outcome: Outcome) -> None:
+    parent, name = os.path.split(folder)
+    ours = re.compile(re.escape(name) + _KEPT_AS + r"([0-9]{8}T[0-9]{6}Z)(?:\.([0-9]+))?")
+    kept = sorted(
+        (found.group(1), int(found.group(2) or 1), os.path.join(parent, found.group()))
+        for found in map(ours.fullmatch, os.listdir(parent))
+        if found
+    )
+    sizes = {path: _size(path) for _, _, path in kept}
+    dropped = []
+    while len(sizes) > _FOLDERS or (len(sizes) > _AT_LEAST and sum(sizes.values()) > _ROOM):
+        # The first is from before plugfleet.
+        path = list(sizes)[1]
+        leftovers.remove_folder(path)
+        dropped.append(path)
+        del sizes[path]
+    if dropped:
+        outcome.warnings.append(
+            f"of the former folders only the first and the newest ones are kept, {_FOLDERS} and "
+            f"{_ROOM >> 20} MB at the most; dropped: {', '.join(dropped)}"
+        )
+
+
+def _size(folder: str) -> int:
+    """Bytes of a folder's files, as far as they are there."""
+    return sum(
+        os.lstat(path).st_size
+        for base, _, names in os.walk(folder)
+        for path in (os.path.join(base, name) for name in names)
+        if os.path.lexists(path)
+    )
 
 
 def _clone(plan: dict[str, Any], folder: str) -> str:
@@ -104,7 +166,7 @@ def _is_empty(folder: str) -> bool:
 
 
 def _free_name(folder: str) -> str:
-    name = "{}.before-plugfleet-{}".format(folder, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
+    name = folder + _KEPT_AS + time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     number = 1
     kept = name
     while os.path.lexists(kept):

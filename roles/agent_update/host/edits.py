@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import time
+import zlib
 
 from roles.agent_config.host import files
+from roles.agent_update.host import checkout
 from roles.plugin_sync.host import command, leftovers
 from roles.plugin_sync.host.outcome import StepFailed
 
@@ -18,7 +21,8 @@ if TYPE_CHECKING:
 
 _BIG_FILE = 1 << 20
 _NAMED = 5
-_PATCHES = 20  # the newest ones are kept, as plugfleet's executor keeps them
+_PATCHES = 20  # as many as plugfleet's executor keeps
+_IGNORED = 500  # files that are named on one command line
 _TRIES = 10
 
 
@@ -31,23 +35,30 @@ def keep_and_undo(plan: dict[str, Any], folder: str, seen: State, outcome: Outco
     """
     if not seen.changes:
         return True
+    if len(seen.ignored) > _IGNORED:
+        return False
     if not all(_fits(os.path.join(folder, path)) for path in seen.changes):
         return False
-    found = _patch(plan, folder)
+    found = _patch(plan, folder, seen.ignored)
     if found is None:
         return False
     edited, text = found
     if edited:
         kept = _keep(plan, seen.head, text)
         outcome.warnings.append(
-            f"local changes to {_list(edited)} were kept as {kept} and replaced"
+            f"local changes to {listed(edited)} were kept as {kept} and replaced"
         )
+        if dropped := _drop_old(os.path.dirname(kept)):
+            outcome.warnings.append(
+                f"only {_PATCHES} patches are kept; older ones of the same files were dropped: "
+                f"{', '.join(dropped)}"
+            )
     else:
         outcome.warnings.append(
-            f"an update that was cut short was undone: {_list(seen.changes)} had only what "
+            f"an update that was cut short was undone: {listed(seen.changes)} had only what "
             "a release has"
         )
-    _undo(folder, plan["user"])
+    _undo(folder, plan["user"], seen.ignored)
     outcome.changed = True
     return True
 
@@ -70,7 +81,7 @@ def _fits(path: str) -> bool:
     return found.st_size <= _BIG_FILE and not os.path.isdir(path)
 
 
-def _patch(plan: dict[str, Any], folder: str) -> tuple[list[str], bytes] | None:
+def _patch(plan: dict[str, Any], folder: str, ignored: list[str]) -> tuple[list[str], bytes] | None:
     """Which files were edited, and the patch; None where git cannot read one of them.
 
     A file that is as the wanted release has it is no edit: an agent's pull that was killed leaves
@@ -85,11 +96,13 @@ def _patch(plan: dict[str, Any], folder: str) -> tuple[list[str], bytes] | None:
         "GIT_INDEX_FILE": os.path.join(scratch, "index"),
         "GIT_OBJECT_DIRECTORY": scratch,
         "GIT_ALTERNATE_OBJECT_DIRECTORIES": f"{git_objects}:{plan['mirror']}/objects",
+        "GIT_LITERAL_PATHSPECS": "1",
     }
     names = ["diff", "--cached", "--name-only", "--no-renames", "-z"]
     output = os.path.join(scratch, "patch")
     try:
-        for args in (["read-tree", "HEAD"], ["add", "--all", "."]):
+        adding = [["add", "--all", "."]] + [["add", "--force", "--", *ignored]] * bool(ignored)
+        for args in [["read-tree", "HEAD"], *adding]:
             if command.git(folder, args, user, env=env)[0]:
                 return None
         status, changed = command.git_bytes(folder, [*names, "HEAD"], user, env=env)
@@ -102,10 +115,12 @@ def _patch(plan: dict[str, Any], folder: str) -> tuple[list[str], bytes] | None:
         edited = [os.fsdecode(name) for name in changed.split(b"\0")[:-1] if name in others]
         if not edited:
             return [], b""
-        diff = ["diff", "--cached", "--binary", "--full-index", "--no-ext-diff", "--no-renames",
-                "--no-color", "--output=" + output, "HEAD", "--"]  # fmt: skip
+        # Whatever settings say, as `git apply` takes it.
+        diff = ["diff", "--cached", "--binary", "--full-index", "--no-ext-diff", "--no-textconv",
+                "--no-renames", "--no-color", "--unified=3", "--src-prefix=a/", "--dst-prefix=b/",
+                "--output=" + output, "HEAD", "--"]  # fmt: skip
         some = edited if len(edited) < 1000 else []
-        if command.git(folder, diff + some, user, env=dict(env, GIT_LITERAL_PATHSPECS="1"))[0]:
+        if command.git(folder, diff + some, user, env=env)[0]:
             return None
         with open(os.open(output, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
             return edited, file.read()
@@ -114,28 +129,85 @@ def _patch(plan: dict[str, Any], folder: str) -> tuple[list[str], bytes] | None:
 
 
 def _keep(plan: dict[str, Any], head: str, text: bytes) -> str:
+    """Write a patch, unless the very same is kept; returns its path."""
     folder = os.path.join(plan["root"], "kept")
     files.make_folder(folder, "", 0o700)
+    kind = _kind(text)
+    for same in _kept(folder):
+        if _kind_of_name(same) == kind and _has(same, text):
+            os.utime(same)
+            return same
     name = "{}-{}".format(head[:12], time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
-    path = os.path.join(folder, name + ".patch")
+    path = os.path.join(folder, f"{name}-{kind}.patch")
     number = 1
     while os.path.lexists(path):
         number += 1
-        path = os.path.join(folder, f"{name}.{number}.patch")
+        path = os.path.join(folder, f"{name}.{number}-{kind}.patch")
     files.write(path, text, 0o600)
-    patches = [os.path.join(folder, name) for name in os.listdir(folder)]
-    for old in sorted(patches, key=os.path.getmtime)[:-_PATCHES]:
-        os.unlink(old)
     return path
 
 
-def _undo(folder: str, user: str) -> None:
+def _kind(patch: bytes) -> str:
+    """The same for patches of the same files; of one that was added and is no plugin, its folder counts.
+
+    A plugin that keeps its state in its folder makes another patch at each visit.
+    """
+    changed = set()
+    for names, added in re.findall(rb"^diff --git (.*)\n(new file)?", patch, re.MULTILINE):
+        name = os.fsdecode(names[: len(names) // 2])  # "a/path b/path", both quoted or none
+        is_state = added and not checkout.is_run(name)
+        changed.add(os.path.dirname(name) + "/" if is_state else name)
+    return f"{zlib.crc32(os.fsencode(' '.join(sorted(changed)))):08x}"
+
+
+def _kind_of_name(path: str) -> str:
+    found = re.search(r"-([0-9a-f]{8})\.patch$", path)
+    return found.group(1) if found else path
+
+
+def _has(path: str, content: bytes) -> bool:
+    if os.path.getsize(path) != len(content):
+        return False
+    with open(path, "rb") as file:
+        return file.read() == content
+
+
+def _kept(folder: str) -> list[str]:
+    """The patches that are kept, the oldest first."""
+    paths = [os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".patch")]
+    return sorted(paths, key=os.path.getmtime)
+
+
+def _drop_old(folder: str) -> list[str]:
+    """Remove patches beyond the bound, of files that have the most; returns their paths.
+
+    So those of files that change all the time never push out what a person did once; of each
+    kind, the first stays longest.
+    """
+    dropped = []
+    patches = _kept(folder)
+    while len(patches) > _PATCHES:
+        kinds: dict[str, list[str]] = {}
+        for path in patches:
+            kinds.setdefault(_kind_of_name(path), []).append(path)
+        most = max(kinds.values(), key=len)
+        old = most[1 if len(most) > 1 else 0]
+        os.unlink(old)
+        patches.remove(old)
+        dropped.append(old)
+    return dropped
+
+
+def _undo(folder: str, user: str, ignored: list[str]) -> None:
     said = ""
     for _ in range(_TRIES):
         # Somebody else's update may hold the index for a moment.
         status, said = command.git(folder, ["reset", "--hard", "--quiet"], user)
         if not status:
             status, said = command.git(folder, ["clean", "-ffdq"], user)
+        if not status and ignored:
+            args = ["clean", "-ffdqx", "--", *ignored]
+            status, said = command.git(folder, args, user, env={"GIT_LITERAL_PATHSPECS": "1"})
         if not status:
             return
         time.sleep(0.3)
@@ -145,7 +217,8 @@ def _undo(folder: str, user: str) -> None:
     )
 
 
-def _list(paths: list[str]) -> str:
+def listed(paths: list[str]) -> str:
+    """Some paths by name, and how many more there are."""
     more = len(paths) - _NAMED
     # A name may hold bytes that no message can.
     text = ", ".join(paths[:_NAMED]).encode("utf-8", "replace").decode()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 
-from roles.agent_config.host import restart
+from roles.agent_config.host import files, restart
 from roles.agent_update.host import checkout, clone, edits, gits, loopback, process, trigger
 from roles.plugin_sync.host import command, leftovers, mirror
 from roles.plugin_sync.host.outcome import StepFailed
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from roles.agent_update.host.checkout import State
     from roles.plugin_sync.host.outcome import Outcome
 
+# What an update fails with where git fails in the folder, or does something else there.
+_OF_GIT = ("git-failed", "wrong-head", "not-clean")
 _LOOKS = 10
 _TRIES = 10
 _UNDISTURBED = 3
@@ -62,8 +64,20 @@ def _heal(plan: dict[str, Any], outcome: Outcome) -> None:
     _end_hanging_gits(plan, folder, outcome)
     _remove_stale_locks(folder, plan["user"], outcome)
     seen, sound = _look_undisturbed(plan, folder)
+    if sound and _uncover(plan, outcome):
+        seen = checkout.state(plan)
     if not sound or not edits.keep_and_undo(plan, folder, seen, outcome):
         clone.replace(plan, outcome)
+
+
+def _uncover(plan: dict[str, Any], outcome: Outcome) -> bool:
+    marked = checkout.uncover(plan)
+    if marked:
+        outcome.changed = True
+        outcome.warnings.append(
+            f"git was told to overlook edits of {edits.listed(marked)}, which it no longer is"
+        )
+    return bool(marked)
 
 
 def _have_pull(plan: dict[str, Any], outcome: Outcome) -> None:
@@ -76,19 +90,64 @@ def _have_pull(plan: dict[str, Any], outcome: Outcome) -> None:
         outcome.changed = True
         outcome.warnings.append("the agent did not run, and was started")
         problem = _pull(plan)
-    if problem and problem.code in ("not-enabled", "elsewhere") and restart.known(agent):
+    if (
+        problem
+        and problem.code in ("not-enabled", "elsewhere")
+        and _predates_configuration(agent)
+        and restart.known(agent)
+    ):
         # It runs with another configuration than the one that stands on the disk, which is right.
         restart.restart(plan, outcome)
         outcome.changed = True
         outcome.warnings.append(f"the agent was restarted, since {problem}")
         problem = _pull(plan)
-    if problem and problem.code in ("git-failed", "wrong-head", "not-clean"):
-        # Nothing that can be seen is wrong with the checkout, and yet git fails in it: objects of
-        # another user, a damaged pack, settings of its own. A fresh clone has none of that.
-        clone.replace(plan, outcome)
-        problem = _pull(plan)
+    if problem and problem.code in _OF_GIT:
+        problem = _have_pull_in_clone(plan, problem, outcome)
     if problem:
         raise problem
+    if os.path.lexists(_note(plan)):
+        os.unlink(_note(plan))
+
+
+def _have_pull_in_clone(
+    plan: dict[str, Any], problem: StepFailed, outcome: Outcome
+) -> StepFailed | None:
+    """Have it pull in a fresh clone, unless that has not helped before.
+
+    Nothing that can be seen is wrong with the checkout, and yet git fails in it: objects of another
+    user, a damaged pack, settings of its own. A fresh clone has none of that.
+    """
+    seen = checkout.state(plan)
+    if files.read(_note(plan)) == _noted(seen, problem):
+        return problem
+    clone.replace(plan, outcome, keep=_has_something_of_its_own(plan, seen))
+    outcome.warnings.append(f"a fresh clone took the place of the plugin folder, since {problem}")
+    still = _pull(plan)
+    if still and still.code in _OF_GIT:
+        files.write(_note(plan), _noted(checkout.state(plan), still).encode(), 0o644)
+    return still
+
+
+def _note(plan: dict[str, Any]) -> str:
+    """The file that says in which state not even a fresh clone has helped."""
+    return os.path.join(plan["root"], ".pull-failed")
+
+
+def _noted(seen: State, problem: StepFailed) -> str:
+    return f"{seen.head} {problem.code}\n"
+
+
+def _has_something_of_its_own(plan: dict[str, Any], seen: State) -> bool:
+    """Whether a folder has anything that is not in the mirror too."""
+    if seen.changes or seen.others or not _is_sound(plan, seen):
+        return True
+    status, refs = command.git(
+        plan["agent"]["dir"], ["for-each-ref", "--format=%(refname)"], plan["user"]
+    )
+    branch = plan["branch"]
+    known = {f"refs/heads/{branch}", f"refs/remotes/origin/{branch}", "refs/remotes/origin/HEAD"}
+    # Other branches, and what was stashed.
+    return bool(status) or not set(refs.split()) <= known
 
 
 def _is_startable(agent: dict[str, Any]) -> bool:
@@ -105,12 +164,7 @@ def restart_idle(plan: dict[str, Any], outcome: Outcome) -> bool:
     agent = plan["agent"]
     if agent["listed"] or agent["settled"] <= agent["patience"] or not restart.known(agent):
         return False
-    pid = process.listener(agent["listen"])
-    try:
-        written = time.time() - os.stat(agent["cfg"]).st_mtime
-    except OSError:
-        return False
-    if pid is None or written > process.age(pid):
+    if not _predates_configuration(agent):
         return False
     restart.restart(plan, outcome)
     outcome.changed = True
@@ -119,6 +173,18 @@ def restart_idle(plan: dict[str, Any], outcome: Outcome) -> bool:
         "its start: it lists what is bound a heartbeat from now"
     )
     return True
+
+
+def _predates_configuration(agent: dict[str, Any]) -> bool:
+    """Whether the agent is older than its configuration file; a restart changes nothing otherwise."""
+    pid = process.listener(agent["listen"])
+    try:
+        found = os.stat(agent["cfg"])
+    except OSError:
+        return False
+    # Anybody can set the one, also to a time to come, and nobody the other.
+    written = time.time() - min(found.st_mtime, found.st_ctime)
+    return pid is not None and 0 <= written <= process.age(pid)
 
 
 def _pull(plan: dict[str, Any]) -> StepFailed | None:
@@ -131,7 +197,7 @@ def _pull(plan: dict[str, Any]) -> StepFailed | None:
             return None
         except StepFailed as error:
             problem = error
-        if problem.code not in ("git-failed", "wrong-head", "not-clean"):
+        if problem.code not in _OF_GIT:
             break
         # The agent locks nothing: of several updates at a time only one succeeds (measured).
         if gits.run_in(checkout.place(plan)):
@@ -164,12 +230,13 @@ def _is_sound(plan: dict[str, Any], seen: State) -> bool:
     branch = plan["branch"]
     if seen.branch != branch or seen.upstream != "origin/" + branch or seen.head == "(initial)":
         return False
+    if not checkout.is_whole(checkout.place(plan)):
+        return False
     status, settings = command.git(
         plan["agent"]["dir"],
-        ["config", "--get-regexp", r"^(remote\.origin\.url|core\.sparsecheckout)$"],
+        ["config", "--local", "--get-regexp", checkout.SETTINGS],
         plan["user"],
     )
-    # A sparse checkout is clean although plugins are missing.
     if status or settings != "remote.origin.url " + plan["mirror"]:
         return False
     status, _ = command.git(
@@ -194,9 +261,9 @@ def _end_hanging_gits(plan: dict[str, Any], folder: str, outcome: Outcome) -> No
 
 def _remove_stale_locks(folder: str, user: str, outcome: Outcome) -> None:
     """Remove what a killed git left; the locks of one that is at work are its own."""
-    git_dir = os.path.join(folder, ".git")
-    if os.path.islink(git_dir) or not os.path.isdir(git_dir):
+    if not checkout.is_whole(folder):
         return
+    git_dir = os.path.join(folder, ".git")
     removed = leftovers.remove_git_locks(git_dir)
     command.as_user(user, lambda: leftovers.remove_git_garbage(git_dir))
     if removed:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Iterator
 
 # What a git at work is given, counted from its own start; on a tree of this size it takes far less.
+# One that may not be seen is taken for one at work here for as long, and then for another folder's.
 _GIT_SECONDS = 10
 _END_SECONDS = 3
 
@@ -56,7 +57,7 @@ def end_hanging(folder: str, listen: str) -> list[str]:
             continue
         line = _of(pid, "cmdline").replace("\0", " ").strip()
         top = pid
-        while _of(_parent(top), "comm").startswith("git"):
+        while _is_git(_parent(top)):
             top = _parent(top)
         # One whose agent has ended belongs to the first process; a person's belongs to a shell.
         if _parent(top) in (1, agent) and _end(pid):
@@ -65,21 +66,38 @@ def end_hanging(folder: str, listen: str) -> list[str]:
 
 
 def _at_work(folder: str) -> Iterator[int | None]:
-    """Git processes that pull in the folder or clone to it; None for one that may not be seen."""
+    """Git processes that pull in the folder or clone to it; None for one that may, and may not be
+    seen.
+    """
     parent, name = os.path.split(folder)
     for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
-        if not _of(pid, "comm").startswith("git"):
+        if not _is_git(pid):
             continue
         try:
             place = os.readlink(f"/proc/{pid}/cwd")
         except PermissionError:
-            yield None
+            if _may_work_in(pid, folder) and process.age(pid) < _GIT_SECONDS:
+                yield None
             continue
         except OSError:
             continue
         arguments = _of(pid, "cmdline").rstrip("\0").split("\0")
         if place == folder or (place == parent and "clone" in arguments and arguments[-1] == name):
             yield pid
+
+
+def _is_git(pid: int) -> bool:
+    """Whether a process is git, or one of git's helpers; not gitea, gitlab-runner or gitstatusd."""
+    name = process.name_of(pid)
+    return name == "git" or name.startswith("git-")
+
+
+def _may_work_in(pid: int, folder: str) -> bool:
+    """Whether a process of another user is of one that can write there: the owner, or root."""
+    try:
+        return os.stat(f"/proc/{pid}").st_uid in (0, os.stat(folder).st_uid)
+    except OSError:
+        return False
 
 
 def _end(pid: int) -> bool:

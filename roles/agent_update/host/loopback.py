@@ -14,17 +14,21 @@ def get(listen: str, path: str, timeout: float = 5) -> str | None:
     The agent says its failures in the body, with status 200: the status is not looked at.
     """
     host, _, port = listen.rpartition(":")
+    deadline = time.monotonic() + timeout
     try:
         with socket.create_connection(
             (host.strip("[]") or "127.0.0.1", int(port)), timeout
         ) as link:
-            deadline = time.time() + timeout
             link.sendall(
                 (f"GET {path} HTTP/1.0\r\nHost: {listen}\r\nConnection: close\r\n\r\n").encode()
             )
             answer = b""
             while len(answer) < _MOST:
-                link.settimeout(max(0.1, deadline - time.time()))
+                left = deadline - time.monotonic()
+                # Whoever sends a byte now and then must not hold up a visit either.
+                if left <= 0:
+                    return None
+                link.settimeout(left)
                 piece = link.recv(65536)
                 if not piece:
                     break

@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import pwd
 import socket
+import sys
 import time
 
 _LISTENING = "0A"
+_MAPPED = bytes(10) + b"\xff\xff"  # an IPv4 address as an IPv6 one
 
 
 def now() -> str:
@@ -19,11 +21,13 @@ def now() -> str:
 
 
 def listener(listen: str) -> int | None:
-    """The process that listens on host:port; None where there is none, or it may not be seen."""
-    port = listen.rpartition(":")[2]
+    """The process that gets what is sent to host:port; None where there is none, or it may not be
+    seen.
+    """
+    host, _, port = listen.rpartition(":")
     if not port.isdigit():
         return None
-    sockets = {f"socket:[{inode}]" for inode in _inodes(int(port))}
+    sockets = {f"socket:[{inode}]" for inode in _inodes(host.strip("[]"), int(port))}
     if not sockets:
         return None
     for pid in filter(str.isdigit, os.listdir("/proc")):
@@ -59,6 +63,15 @@ def age(pid: int) -> float:
     """Seconds since a process was started; 0 if it has ended."""
     began = _began(pid)
     return 0 if began is None else time.clock_gettime(time.CLOCK_BOOTTIME) - began
+
+
+def name_of(pid: int) -> str:
+    """A process's name, as far as the kernel keeps it (15 bytes); "" if it has ended."""
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+            return file.read().rstrip("\n")
+    except OSError:
+        return ""
 
 
 def user_of(pid: int) -> str:
@@ -123,9 +136,9 @@ def _boot() -> str:
         return file.read().strip()
 
 
-def _inodes(port: int) -> set[str]:
-    """Inodes of the sockets that listen on a port."""
-    found = set()
+def _inodes(host: str, port: int) -> set[str]:
+    """Inodes of the sockets that get what is sent to a host and port."""
+    listening: dict[str, set[str]] = {}
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
             with open(table) as file:
@@ -133,6 +146,35 @@ def _inodes(port: int) -> set[str]:
         except OSError:
             continue
         for row in rows[1:]:
-            if row[3] == _LISTENING and int(row[1].rpartition(":")[2], 16) == port:
-                found.add(row[9])
-    return found
+            address, _, number = row[1].partition(":")
+            if row[3] == _LISTENING and int(number, 16) == port:
+                listening.setdefault(address, set()).add(row[9])
+    if not listening:
+        return set()
+    return next((listening[name] for name in _addresses(host) if name in listening), set())
+
+
+def _addresses(host: str) -> list[str]:
+    """What a socket may listen on to be reached at a host, as the kernel's tables write it.
+
+    The one that the kernel prefers comes first: the very address, then all of its kind.
+    """
+    try:
+        found = socket.getaddrinfo(host or "127.0.0.1", None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    exact, wild = [], []
+    for family, _, _, _, address in found:
+        packed = socket.inet_pton(family, str(address[0]).partition("%")[0])
+        exact.append(packed)
+        if family == socket.AF_INET:
+            exact.append(_MAPPED + packed)
+            wild.append(bytes(4))
+        wild.append(bytes(16))
+    return [_written(packed) for packed in exact + wild]
+
+
+def _written(packed: bytes) -> str:
+    """An address as /proc/net/tcp has it: words of 32 bits in the host's byte order."""
+    words = [packed[start : start + 4] for start in range(0, len(packed), 4)]
+    return "".join(f"{int.from_bytes(word, sys.byteorder):08X}" for word in words)

@@ -81,7 +81,9 @@ def _trigger(plan: dict[str, Any]) -> None:
     if code == "git-failed":
         meaning += _owners(plan)
         named = re.match(r"git pull in dir:(.*) fail\. error: ", body)
-        if named and os.path.normpath(named.group(1)) != agent["dir"]:
+        # A relative one counts from the agent's own folder.
+        there = os.path.realpath(os.path.join(agent["home"], named.group(1))) if named else ""
+        if named and there != checkout.place(plan):
             meaning, code = _other_dir(named.group(1), agent), "elsewhere"
     raise StepFailed(
         "/plugin/update said {!r}{}".format(body[:300], ": " + meaning if meaning else ""), code

@@ -110,6 +110,10 @@ def _check_listed(plan: dict[str, Any], outcome: Outcome) -> int | None:
             ),
             "not-listed",
         )
+    outcome.listed = {
+        key: {name: data[key].get(name) for name in ("State", "Reason")}
+        for key in sorted(expected & set(data))
+    }
     for key in sorted(expected & set(data)):
         reason = data[key].get("Reason")
         if reason and data[key].get("State") not in ("waiting", "running", "ok"):
@@ -126,13 +130,21 @@ def _plugins(listen: str) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else {}
 
 
+def _written(path: str) -> float:
+    """When a file was written to; 0 if it has just gone, as rotated logs do."""
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return 0
+
+
 def _mention_stderr(logs: str, since: float, outcome: Outcome) -> None:
     """Name the plugins that wrote errors since the update began."""
     fresh: list[str] = []
     for folder, _, names in os.walk(logs):
         for name in names:
             path = os.path.join(folder, name)
-            if name.endswith(".stderr.log") and os.stat(path).st_mtime >= since:
+            if name.endswith(".stderr.log") and _written(path) >= since:
                 # Newer agents put a script's arguments, or "()", after its name.
                 name = os.path.relpath(path, logs)[: -len(".stderr.log")]
                 fresh.append(name[:-2] if name.endswith("()") else name)

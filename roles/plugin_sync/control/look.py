@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from roles.agent_config.control import discovery
+from roles.agent_update.host import checkout
 
 
 def _short(script: str) -> str:
@@ -49,7 +50,11 @@ class Seen:
     Attributes:
         mirror: commit of the mirror's branch, or "".
         status: output of `git status --porcelain=v2 --branch` in the agent's plugin folder, or "".
-        remote: the checkout's remote URL, or "" where it was not asked.
+        place: "executor" where plugfleet's executor runs in an agent's place, "elsewhere" where the
+            folder has no repository in itself, else "".
+        settings: lines "name value" of the checkout's own settings that decide whether a pull works
+            in it; "" where they were not asked.
+        hidden: git is told to overlook edits of some files.
         files: content of "cfg", "bindings" and "unit" where the file exists.
         unreadable: names of those that exist but could not be read.
         program: SHA-256 of the executor's program, or "".
@@ -67,7 +72,9 @@ class Seen:
 
     mirror: str = ""
     status: str = ""
-    remote: str = ""
+    place: str = ""
+    settings: str = ""
+    hidden: bool = False
     files: Mapping[str, str] = field(default_factory=dict)
     unreadable: frozenset[str] = frozenset()
     program: str = ""
@@ -89,8 +96,12 @@ class Seen:
 
     @property
     def changes(self) -> list[str]:
-        """Lines of git's status: files of the plugin folder that differ from its commit."""
-        return [line for line in self.status.splitlines() if line and not line.startswith("#")]
+        """Lines of git's status: files of the plugin folder that differ from its commit.
+
+        Of those that .gitignore names, the ones that an agent would run.
+        """
+        lines = [line for line in self.status.splitlines() if line and not line.startswith("#")]
+        return [line for line in lines if line[:2] != "! " or checkout.is_run(line[2:].strip('"'))]
 
 
 class Look:
@@ -105,7 +116,7 @@ class Look:
     def __init__(self, preamble: Mapping[str, str], timeout: int, *, find: bool = False) -> None:
         self._nonce = secrets.token_hex(8)
         values = dict(preamble, nonce=self._nonce, bash_ask=_BASH_ASK, ask=_ASK)
-        values["find"] = _FIND if find else ""
+        values |= {"find": _FIND if find else "", "settings": checkout.SETTINGS}
         lines = [f"{name}={shlex.quote(value)}" for name, value in values.items()]
         script = "\n".join(lines) + "\n" + _SCRIPT
         # A look that hangs (a dead network file system) must not hold up the batch for ever.
@@ -134,7 +145,9 @@ class Look:
         return Seen(
             mirror=parts.get("mirror", "").strip(),
             status=parts.get("status", "").strip(),
-            remote=parts.get("remote", "").strip(),
+            place=parts.get("place", "").strip(),
+            settings=parts.get("settings", "").strip(),
+            hidden=bool(parts.get("hidden", "").strip()),
             files={n: parts[n] for n in ("cfg", "bindings", "unit") if n in parts},
             unreadable=frozenset(
                 n for n in ("cfg", "bindings", "unit") if f"unreadable-{n}" in parts

@@ -1,6 +1,6 @@
 # The look at a host: everything that a visit may have to change, in one exec, changing nothing.
 # A preamble sets: mirror branch dir user cfg bindings program state unit
-# marker listen git_url pythons bash_ask ask nonce, home logs find (a script, run here, or "").
+# marker listen git_url settings pythons bash_ask ask nonce, home logs find (a script, run here, or "").
 LC_ALL=C GIT_OPTIONAL_LOCKS=0 GIT_CONFIG_NOSYSTEM=1 GIT_TERMINAL_PROMPT=0
 export LC_ALL GIT_OPTIONAL_LOCKS GIT_CONFIG_NOSYSTEM GIT_TERMINAL_PROMPT
 # An ordinary account's PATH, which sudo may leave as it is, has no runuser.
@@ -19,7 +19,7 @@ if [ -n "$user" ] && [ "$user" != root ] && [ "$uid" = 0 ]; then
   HOME=/ export HOME
 fi
 # Its own settings must not run anything while it is looked at.
-inert='-c core.fsmonitor=false -c core.hooksPath=/dev/null'
+inert='-c core.fsmonitor=false -c core.hooksPath=/dev/null -c core.fileMode=true'
 say mirror
 if [ -f "$mirror/refs/heads/$branch" ]; then
   cat "$mirror/refs/heads/$branch"
@@ -27,21 +27,40 @@ elif [ -f "$mirror/HEAD" ]; then
   $as git $inert --git-dir "$mirror" rev-parse --verify --quiet "refs/heads/$branch"
 fi
 say status
+in_folder='git $inert -C "$dir" status --porcelain=v2 --branch --untracked-files=all $ignored 2>&1'
+ignored=
+if [ -n "$git_url" ]; then
+  # An agent runs what is ignored too. ls-files tells of files that git is told to overlook edits of.
+  ignored=--ignored=matching
+  in_folder="$in_folder"'
+    printf "\n@%s settings\n" "$nonce"
+    git $inert -C "$dir" config --local --get-regexp "$settings"
+    printf "\n@%s hidden\n" "$nonce"
+    case "
+$(git $inert -C "$dir" ls-files -v)" in
+      *"
+"[a-zS]*) echo yes ;;
+    esac'
+fi
 if [ -e "$dir/.git" ]; then
-  $as git $inert -C "$dir" status --porcelain=v2 --branch --untracked-files=all 2>&1
+  # All at once: to become another user costs a host 6 ms each time.
+  if [ -n "$as" ]; then
+    export inert dir ignored nonce settings
+    $as /bin/sh -c "$in_folder"
+  else
+    eval "$in_folder"
+  fi
 fi
 if [ -n "$git_url" ]; then
-  say remote
-  case "$(readlink "$dir")" in
-    *.releases/*) printf 'executor\n' ;;
-    *) $as git $inert -C "$dir" config --local remote.origin.url 2>/dev/null ;;
-  esac
+  say place
+  [ -L "$dir" ] && case "$(readlink "$dir")" in *.releases/*) printf 'executor\n' ;; esac
+  [ -d "$dir/.git" ] && [ ! -L "$dir/.git" ] || printf 'elsewhere\n'
 fi
 if [ -n "$git_url" ] && [ -e "$dir/.git/logs/HEAD" ]; then
   # When the folder came to its commit, and what plugins have written to stderr since.
   say since
-  date +%s
-  stat -c %Y "$dir/.git/logs/HEAD"
+  # The time of this very process is now.
+  stat -c %Y "/proc/$$" "$dir/.git/logs/HEAD"
   [ -z "$logs" ] || find "$logs" -type f -name '*.stderr.log' -newer "$dir/.git/logs/HEAD" \
     -exec stat -c '%Y %n' {} + 2>/dev/null
 fi

@@ -70,7 +70,7 @@ class Wanted:
         return {
             "mirror": s["plugin_sync_mirror"],
             "branch": DEPLOY_BRANCH,
-            "dir": s["agent_config_plugin_dir"].rstrip("/"),
+            "dir": s["agent_config_plugin_dir"],
             "user": s["plugin_sync_user"],
             "cfg": s["agent_config_path"],
             "bindings": s["agent_config_bindings_path"] if self.is_executor else "",
@@ -173,6 +173,8 @@ class Wanted:
             return "changed on the host: " + ", ".join(_changed(line) for line in seen.changes[:5])
         if not self.is_executor and not self._pulls_from_mirror(seen):
             return "its checkout does not follow the mirror"
+        if seen.hidden:
+            return "git is told to overlook edits in its checkout"
         if seen.plugins is None:
             return "no agent answers"
         if not self.is_executor and self.expected and not seen.plugins:
@@ -183,21 +185,30 @@ class Wanted:
 
     def _pulls_from_mirror(self, seen: Seen) -> bool:
         # An executor in an agent's place keeps releases of its own, which pull from nowhere.
-        if seen.remote == "executor":
-            return True
+        if seen.place:
+            return seen.place == "executor"
         follows = f"# branch.upstream origin/{DEPLOY_BRANCH}" in seen.status.splitlines()
-        return follows and seen.remote == self.settings["plugin_sync_mirror"]
+        return (
+            follows and seen.settings == f"remote.origin.url {self.settings['plugin_sync_mirror']}"
+        )
 
     def stderr(self, seen: Seen) -> list[str]:
         """What bound plugins have written to stderr since the host has its release."""
         told = []
+        bound = {expected.removesuffix("()") for expected in self.expected}
         for path, seconds in sorted(seen.stderr.items()):
-            # "path(arguments)"; v0.2.1 leaves the brackets out.
-            key = os.path.relpath(path, self.settings["agent_config_logs"]).removesuffix("()")
-            bound = {expected.removesuffix("()") for expected in self.expected}
+            key = self._plugin_of_log(path)
             if self.bindings is None or key in bound or key in {b.split("(")[0] for b in bound}:
                 told.append(f"{key} wrote to stderr {seconds} s ago; see {path}.stderr.log")
         return told
+
+    def stderr_logs(self, seen: Seen) -> dict[str, str]:
+        """The logs that were written to since the host has its release, by plugin without "()"."""
+        return {self._plugin_of_log(path): f"{path}.stderr.log" for path in seen.stderr}
+
+    def _plugin_of_log(self, path: str) -> str:
+        # "path(arguments)"; v0.2.1 leaves the brackets out.
+        return os.path.relpath(path, self.settings["agent_config_logs"]).removesuffix("()")
 
     def for_host(
         self, seen: Seen, steps: Sequence[str], files: Sequence[Mapping[str, Any]]
@@ -217,7 +228,7 @@ class Wanted:
             "agent": {
                 "kind": s["agent_config_kind"],
                 "cfg": s["agent_config_path"],
-                "dir": s["agent_config_plugin_dir"].rstrip("/"),
+                "dir": s["agent_config_plugin_dir"],
                 "logs": s["agent_config_logs"],
                 "listen": s["agent_update_listen"],
                 "home": s["agent_config_home"].rstrip("/"),
@@ -249,7 +260,7 @@ class Wanted:
 
 def _changed(line: str) -> str:
     """A line of git's status (porcelain=v2) for people: "deleted sys/ntp/600_ntp.py"."""
-    if line.startswith("? "):
+    if line.startswith(("? ", "! ")):
         return f"added {_path(line)}"
     state = line.split(" ", 2)[1]
     return f"{'deleted' if 'D' in state else 'edited'} {_path(line)}"
@@ -257,7 +268,7 @@ def _changed(line: str) -> str:
 
 def _path(line: str) -> str:
     """The path that a line of git's status is about: "? path", "1 XY sub mH mI mW hH hI path"."""
-    return line.split(" ", {"?": 1, "u": 10}.get(line[0], 8))[-1]
+    return line.split(" ", {"?": 1, "!": 1, "u": 10}.get(line[0], 8))[-1]
 
 
 def render_unit(template: str, settings: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
 
-from roles.agent_config.control.discovery import VARIABLES
+from roles.agent_config.control.discovery import VARIABLES, plain
 
 _ROLES = Path(__file__).resolve().parents[2]
 VISITED_ROLES = ("plugin_sync", "agent_config", "agent_update", "executor")
@@ -84,6 +84,9 @@ class Settings:
                 continue
             if not settings[name].startswith("/"):
                 raise SettingsError(f"{name} must be an absolute path, not {settings[name]!r}")
+        if folder := settings["agent_config_plugin_dir"]:
+            # Agents answer with theirs, and one with a slash at its end would clone below it.
+            settings["agent_config_plugin_dir"] = plain(folder)
         _refuse_half_a_way(settings)
         return settings
 

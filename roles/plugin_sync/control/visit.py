@@ -11,11 +11,13 @@ from typing import Any
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 
 from controller.catalog.errors import CatalogError
+from roles.agent_config.control import discovery
 from roles.plugin_sync.control.connections import HostConnection
 from roles.plugin_sync.control.look import Look, LookError, Seen
 from roles.plugin_sync.control.packs import Packs
 from roles.plugin_sync.control.payload import BOOT_COMMAND, Payload
 from roles.plugin_sync.control.plan import PlanRefused, Wanted
+from roles.plugin_sync.control.states import plugin_states
 
 _MARKER = "plugfleet-visit 1"
 _LOOK_TIMEOUT = 60  # seconds; a look takes some 20 ms
@@ -38,7 +40,8 @@ class Visitor:
         """Bring one host to its plan.
 
         Returns:
-            A task result: `changed`, `failed`, `unreachable`, `msg`, `steps`, `warnings`, `diff`.
+            A task result: `changed`, `failed`, `unreachable`, `msg`, `steps`, `warnings`, `diff`, and
+            `plugins` where the agent was asked for them.
         """
         try:
             return self._visit(connection, wanted)
@@ -53,7 +56,8 @@ class Visitor:
     def _visit(self, connection: HostConnection, wanted: Wanted) -> dict[str, Any]:
         seen = _look(connection, wanted)
         found = wanted.completed(seen)
-        if seen.agent and found.settings["agent_config_plugin_dir"] != seen.agent.values["dir"]:
+        folder = found.settings["agent_config_plugin_dir"]
+        if seen.agent and folder != discovery.plain(seen.agent.values["dir"]):
             # The look's shell reads JSON well enough for files as people write them, not for all.
             seen = _look(connection, found)
         wanted = found
@@ -95,7 +99,9 @@ class Visitor:
             plan["replace_mirror"] = True
             blobs["pack"] = self._packs.since("")
             report = self._run(connection, seen.python, plan, blobs)
-        return _result(report, needed)
+        result = _result(report, needed)
+        listed = next((s["listed"] for s in report["steps"] if s.get("listed") is not None), None)
+        return result | plugin_states(wanted, seen, listed)
 
     def _run(
         self,
@@ -154,7 +160,8 @@ def _right(wanted: Wanted, seen: Seen) -> dict[str, Any]:
         if wanted.expected and seen.plugins is not None:
             listed = len(set(wanted.expected) & set(seen.plugins))
             message += f", {listed} of {len(wanted.expected)} bound plugins listed"
-    return {"changed": False, "msg": message, "warnings": _complaints(wanted, seen)}
+    told = {"changed": False, "msg": message, "warnings": _complaints(wanted, seen)}
+    return told | plugin_states(wanted, seen, seen.plugins)
 
 
 def _complaints(wanted: Wanted, seen: Seen) -> list[str]:
@@ -196,7 +203,8 @@ def _result(report: Mapping[str, Any], needed: Mapping[str, str]) -> dict[str, A
         "msg": message,
         "needed": dict(needed),
         "steps": [
-            {k: v for k, v in step.items() if k not in ("diff", "warnings")} for step in steps
+            {k: v for k, v in step.items() if k not in ("diff", "listed", "warnings")}
+            for step in steps
         ],
         "warnings": [line for step in steps for line in step.get("warnings", [])],
         "diff": [entry for step in steps for entry in step.get("diff", [])],

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from typing import Callable
 
 # A repository's own settings must not run anything while we look after it.
-GIT_INERT = ["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0"]
+# An execute bit that is gone counts, whatever they say: a plugin without one does not run.
+GIT_INERT = ["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null",
+             "-c", "core.fileMode=true", "-c", "gc.auto=0"]  # fmt: skip
 
 # Descriptors of locks that every git holds too: one that outlives a killed visit keeps the next
 # visit waiting until it has ended.
@@ -60,11 +62,15 @@ def as_user(user: str, work: Callable[[], object]) -> None:
     """Do something in a copy of this process that is the user's.
 
     Below folders that the user owns, a link that it put there would lead root anywhere.
+
+    Raises:
+        OSError: what the work raised, or that the copy ended without a word.
     """
     change = become(user)
     if change is None:
         work()
         return
+    reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -72,9 +78,16 @@ def as_user(user: str, work: Callable[[], object]) -> None:
             change()
             work()
             status = 0
+        except OSError as error:
+            os.write(writer, f"{error.errno or 0}\0{error.filename or ''}".encode()[:4096])
         finally:
             os._exit(status)
-    os.waitpid(pid, 0)
+    os.close(writer)
+    with open(reader, "rb") as pipe:
+        number, _, name = pipe.read().decode("utf-8", "replace").partition("\0")
+    if os.waitpid(pid, 0)[1]:
+        reason = os.strerror(int(number)) if number else f"what is done as {user} ended early"
+        raise OSError(int(number or 0), reason, name or None)
 
 
 def write_as(user: str, path: str, content: bytes) -> None:

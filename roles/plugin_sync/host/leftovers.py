@@ -39,7 +39,9 @@ def remove_git_garbage(git_dir: str) -> None:
     for folder in [objects, *(os.path.join(objects, name) for name in _names(objects))]:
         for name in [] if os.path.islink(folder) else _names(folder):
             if name.startswith(("tmp_", ".tmp-")):
-                _remove(os.path.join(folder, name))
+                # It costs room, and nothing else.
+                with contextlib.suppress(OSError):
+                    _remove(os.path.join(folder, name))
 
 
 def _names(folder: str) -> list[str]:

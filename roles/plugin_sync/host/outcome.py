@@ -24,15 +24,17 @@ class Outcome:
     msg       one line
     warnings  what the person should know although the step worked
     diff      {before, after, before_header, after_header} of files that were rewritten
+    listed    what `/plugins` says of bound plugins: key -> {State, Reason}; None where it was not asked
     """
 
-    __slots__ = ("changed", "diff", "msg", "warnings")
+    __slots__ = ("changed", "diff", "listed", "msg", "warnings")
 
     def __init__(self, msg: str = "", changed: bool = False) -> None:
         self.changed = changed
         self.msg = msg
         self.warnings: list[str] = []
         self.diff: list[dict[str, str]] = []
+        self.listed: dict[str, dict[str, Any]] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The outcome as plain data."""
