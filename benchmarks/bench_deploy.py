@@ -87,7 +87,7 @@ class Bench:
             fleet.ledger.made("cgroup", str(path))
         cgroups.make(self._group)
         ours = ("deploy-plugins.yml",)
-        self.plain = Side("plain play", (str(PLAIN / "deploy.yml"),), PLAIN / "ansible.cfg")
+        self.plain = Side("plain play", (str(PLAIN / "deploy.playbook"),), PLAIN / "ansible.cfg")
         self.ours = [
             Side("plugfleet, as shipped", ours, CHECKOUT / "ansible.cfg"),
             Side(

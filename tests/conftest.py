@@ -3,7 +3,7 @@
 import pytest
 from _pytest.nodeid import coerce_node_id
 
-pytest_plugins = ["tests.fleet.fixtures"]
+pytest_plugins = ["tests.fleet.fixtures", "tests.awx.fixtures"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from tests.deploy.conftest import MakeDeployment, delivered
@@ -138,6 +139,43 @@ def test_one_hosts_wrong_variable_is_its_own_trouble(unprivileged: MakeDeploymen
     assert run.states() == {"h1": "changed", "h2": "failed", "h3": "changed", "h4": "changed",
                             "h5": "changed"}  # fmt: skip
     assert "agent_config_settings: has no value" in run.of("h2")["msg"]
+
+
+MANIFEST = """{"name": "web", "version": "1", "description": "Watches pages", "command": "sh watch.sh",
+ "metrics": ["PAGE"], "paramArray": {"itemTitle": ["url"], "schemaTitle": "Page"}, "paramSchema": [
+ {"title": "Url", "name": "url", "type": "string", "required": true},
+ {"title": "Port", "name": "port", "type": "integer"}]}"""
+
+
+def test_a_plugins_configuration_is_merged_over_groups_and_overridden_by_a_host(
+    unprivileged: MakeDeployment,
+) -> None:
+    def bound(url: str) -> list[dict[str, object]]:
+        return [{"plugin": "web", "config": {"items": [{"url": url}], "site": url}}]
+
+    override = {"plugin_config_overrides": {"web": {"site": None, "items": [{"url": "c"}]}}}
+    wrong = {"plugin_config_overrides": {"web": {"items": [{"port": "x"}]}, "wep": {}}}
+    deployment = unprivileged(
+        bindings={"a": bound("a"), "b": bound("b")},
+        groups={"a": ["h1", "h2"], "b": ["h1", "h2", "h3"]},
+    )
+    for name, own in (("h2", override), ("h3", wrong)):
+        file = deployment.inventory.parent / f"host_vars/{name}.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | own))
+    deployment.source.write("web/plugin.json", MANIFEST, 0o644)
+    deployment.source.write("web/watch.sh", "#!/bin/sh\nwhile sleep 1; do echo PAGE 1; done\n")
+    deployment.source.commit()
+    run = deployment.run("-l", "h1,h2,h3")
+    assert run.states() == {"h1": "changed", "h2": "changed", "h3": "failed"}, run.text
+    assert "items[0].url (Url) is required" in run.of("h3")["msg"]
+    assert "'wep' is not bound" in run.text
+    written = {}
+    for host in list(deployment.fleet)[:2]:
+        (file,) = root_of(deployment, host).rglob("bindings.json")
+        (written[host.name],) = json.loads(file.read_text())["bindings"]
+    pages = [{"url": "a"}, {"url": "b"}]
+    assert written["h1"] == {"plugin": "web", "config": {"items": pages, "site": "b"}}
+    assert written["h2"] == {"plugin": "web", "config": {"items": [{"url": "c"}]}}
 
 
 def test_a_configuration_that_the_executor_refuses_is_put_back(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from controller.bindings.static import (  # noqa: E402
     check_bindings,
     check_hostgroups,
     parse_bindings,
+    parse_overrides,
 )
 from controller.catalog.errors import CatalogError, LintError  # noqa: E402
 from controller.catalog.publish import Catalog, Published  # noqa: E402
@@ -68,15 +69,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         if unknown:
             return result | {"failed": True, "msg": f"unknown options: {', '.join(unknown)}"}
         try:
-            result |= self._publish(dict(self._task.args), (task_vars or {}).get("groups", ()))
+            result |= self._publish(dict(self._task.args), task_vars or {})
         except LintError as error:
             result |= {"failed": True, "msg": str(error), "problems": error.problems}
         except (CatalogError, BindingsError, OptionError, ReleaseOptionError) as error:
             result |= {"failed": True, "msg": str(error)}
         return result
 
-    def _publish(self, options: dict[str, Any], groups: Iterable[str]) -> dict[str, Any]:
+    def _publish(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         bindings = parse_bindings(options.get("bindings") or {})
+        groups = task_vars.get("groups", {})
         check_hostgroups(bindings, groups)
         timeout = _number("plugin_source_timeout", options.get("timeout") or 60)
         rollback_to = int(_number("plugin_source_rollback_to", options.get("rollback_to") or 0))
@@ -86,7 +88,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         warnings: list[str] = []
 
         def approve(tree: GitTree, _: Sequence[FetchedSource]) -> None:
-            warnings.extend(check_bindings(bindings, tree))
+            warnings.extend(check_bindings(bindings, tree, overrides))
+
+        def overrides(group: str, key: str) -> list[Mapping[str, Any]]:
+            return _overrides(groups.get(group, ()), task_vars.get("hostvars", {}), key)
 
         if options.get("release"):
             if rollback_to:
@@ -128,6 +133,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
             "warnings": warnings,
             "diff": _diff(published, newest),
         }
+
+
+def _overrides(
+    hosts: Iterable[str], hostvars: Mapping[str, Any], key: str
+) -> list[Mapping[str, Any]]:
+    """What each of these hosts has otherwise of a plugin, if every one has something."""
+    found: list[Mapping[str, Any]] = []
+    for host in hosts:
+        own = parse_overrides(hostvars[host].get("plugin_config_overrides") or {})
+        if key not in own:
+            return []
+        found.append(own[key])
+    return found
 
 
 def _number(name: str, value: Any) -> float:

@@ -6,9 +6,10 @@ it has. Its content is proven by the commit, which came with the inventory.
 
 from __future__ import annotations
 
-import json
+import os
 import re
 import shutil
+import ssl
 import tempfile
 import urllib.error
 import urllib.parse
@@ -22,6 +23,7 @@ from controller.catalog import bundles, releases
 from controller.catalog.errors import CatalogError, ReleaseError
 from controller.catalog.publish import Catalog
 from controller.catalog.releases import Release
+from roles.plugin_source.control.asking import problem
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -112,20 +114,26 @@ def _download(
     # Unlike an ordinary header, this one does not follow a redirect to somebody else.
     request.add_unredirected_header("Authorization", f"Bearer {token}")
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer, file.open("wb") as stream:
+        answering = urllib.request.urlopen(request, timeout=timeout, context=_authorities())
+        with answering as answer, file.open("wb") as stream:
             shutil.copyfileobj(answer, stream)
     except urllib.error.HTTPError as error:
         with error:
-            said = _detail(error)
+            detail, _ = problem(error)
+        said = (
+            f"{detail} ({error.code})"
+            if detail
+            else f"status {error.code}; is that a plugfleet controller?"
+        )
         raise DownloadError(f"{controller} did not give release {number}: {said}") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise DownloadError(f"{controller} does not answer: {reason}") from None
 
 
-def _detail(error: urllib.error.HTTPError) -> str:
-    """What a controller's problem says, or the status of whoever else answered."""
-    try:
-        return f"{json.loads(error.read(65_536))['detail']} ({error.code})"
-    except (OSError, ValueError, KeyError, TypeError):
-        return f"status {error.code}; is that a plugfleet controller?"
+def _authorities() -> ssl.SSLContext:
+    """The machine's authorities, and those that the inventory plugin is told of."""
+    context = ssl.create_default_context()
+    if further := os.environ.get("PLUGFLEET_CA_FILE"):
+        context.load_verify_locations(further)
+    return context

@@ -10,9 +10,10 @@ import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ansible.errors import AnsibleError
+from ansible.inventory.helpers import sort_groups
 from ansible.plugins.action import ActionBase
 
 _CHECKOUT = str(Path(__file__).resolve().parents[3])
@@ -20,7 +21,14 @@ if _CHECKOUT not in sys.path:
     sys.path.insert(0, _CHECKOUT)
 
 from agentplugin.plans import resolve  # noqa: E402
-from controller.bindings.static import bindings_of, listed_keys  # noqa: E402
+from controller.bindings.configs import manifests_of  # noqa: E402
+from controller.bindings.static import (  # noqa: E402
+    BindingsError,
+    listed_keys,
+    merged_of,
+    parse_overrides,
+    problems_of,
+)
 from controller.catalog.git import Repository  # noqa: E402
 from controller.catalog.tree import GitTree  # noqa: E402
 from roles.plugin_sync.control.connections import ConnectionRefused, HostConnection  # noqa: E402
@@ -29,13 +37,15 @@ from roles.plugin_sync.control.packs import Packs  # noqa: E402
 from roles.plugin_sync.control.plan import STEPS, Program, Wanted, render_unit  # noqa: E402
 from roles.plugin_sync.control.program import executor_program  # noqa: E402
 from roles.plugin_sync.control.settings import Settings, SettingsError  # noqa: E402
+from roles.plugin_sync.control.summary import sentence, stats  # noqa: E402
 from roles.plugin_sync.control.visit import Visitor, unexpected  # noqa: E402
 
 _UNIT = Path(_CHECKOUT, "roles/executor/files/plugfleet-executor.service")
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no types
-    """Visit the hosts of the batch; `hosts` of the result has a task result for each.
+    """Visit the hosts of the batch; `hosts` of the result has a task result for each, `stats` what
+    `set_stats` is to be given.
 
     It does not fail by itself: `plugin_report`, a task for each host, tells Ansible what came of
     that host.
@@ -57,10 +67,30 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
             }
         batch = _Batch(self, frozenset(steps), self._task.args.get("published") or {})
         hosts = batch.visit(list(task_vars["ansible_play_batch"]), _workers(self, task_vars))
+        if "plugfleet_wave" in task_vars:
+            self._tell_plans(hosts)
         result["hosts"] = hosts
+        if batch.warnings:
+            result["warnings"] = sorted(batch.warnings)
         result["changed"] = any(host.get("changed") for host in hosts.values())
-        result["msg"] = _sentence(hosts)
+        result["msg"] = sentence(hosts)
+        result["stats"] = stats(hosts, batch.release, check=bool(self._task.check_mode))
         return result
+
+    def _tell_plans(self, hosts: Mapping[str, dict[str, Any]]) -> None:
+        """Say which plan each host was brought to: AWX's inventory may be older than a controller thinks."""
+        inventory = self._task.get_variable_manager()._inventory
+        for name, result in hosts.items():
+            plan = inventory.get_host(name).vars.get("plugfleet_plan")
+            if plan is not None:
+                result["plan"] = str(plan)
+
+
+class _Bound(NamedTuple):
+    """What is bound to a host, and what its agent then lists."""
+
+    bindings: list[Any]
+    listed: list[str]
 
 
 class _Batch:
@@ -75,7 +105,8 @@ class _Batch:
         self._would_publish = bool(published.get("would_publish"))
         self._bindings = published.get("bindings")
         self._settings = Settings(action._loader)
-        self._resolved: dict[str, list[str]] = {}
+        self._resolved: dict[str, _Bound] = {}
+        self.warnings: set[str] = set()
         self._program: Program | None = None
         packs = None
         self._tree: GitTree | None = None
@@ -94,7 +125,7 @@ class _Batch:
         for name in names:
             try:
                 ready.append((name, *self._prepare(name)))
-            except (AnsibleError, SettingsError, ConnectionRefused) as error:
+            except (AnsibleError, BindingsError, SettingsError, ConnectionRefused) as error:
                 results[name] = {"failed": True, "changed": False, "msg": str(error)}
             except Exception as error:
                 results[name] = unexpected(error)
@@ -127,32 +158,46 @@ class _Batch:
         interpreter = variables.get("ansible_python_interpreter")
         if interpreter and not str(interpreter).startswith("auto"):
             settings["interpreter"] = str(templar.template(interpreter))
-        return HostConnection(action, variables), self._wanted(settings, variables)
+        overrides = variables.get("plugin_config_overrides") or {}
+        overrides = parse_overrides(templar.template(overrides)) if overrides else {}
+        bound = self._bound([group.name for group in sort_groups(host.get_groups())], overrides)
+        return HostConnection(action, variables), self._wanted(settings, bound)
 
-    def _wanted(self, settings: dict[str, Any], variables: Mapping[str, Any]) -> Wanted:
-        bindings = None
-        expected: list[str] = []
-        if self._bindings is not None and self._tree is not None:
-            # Ansible leaves `all` out of a host's group names.
-            bindings = bindings_of(["all", *variables["group_names"]], self._bindings)
-            key = repr(bindings)
-            if key not in self._resolved:
-                self._resolved[key] = listed_keys(resolve(bindings, self._tree))
-            expected = self._resolved[key]
+    def _bound(self, groups: list[str], overrides: dict[str, Any]) -> _Bound | None:
+        """What a host runs that is in these groups; worked out once for those that are alike."""
+        if self._bindings is None or self._tree is None:
+            return None
+        key = repr((groups, overrides))
+        if key not in self._resolved:
+            merged = merged_of(groups, self._bindings, overrides)
+            for plugin in sorted(overrides.keys() - {plugin.form.key for plugin in merged}):
+                self.warnings.add(
+                    f"plugin_config_overrides: {plugin!r} is not bound to a host that has one"
+                )
+            problems = problems_of(merged, manifests_of(self._tree))
+            if problems:
+                raise BindingsError("what is bound to it cannot run: " + "; ".join(problems))
+            bindings = [plugin.binding for plugin in merged]
+            self._resolved[key] = _Bound(bindings, listed_keys(resolve(bindings, self._tree)))
+        return self._resolved[key]
+
+    def _wanted(self, settings: dict[str, Any], bound: _Bound | None) -> Wanted:
         is_executor = settings["agent_config_kind"] == "executor"
         if is_executor and self._program is None:
             self._program = executor_program()
         return Wanted(
             settings=settings,
             steps=self._steps,
-            release=self._wanted_release(),
-            bindings=bindings,
-            expected=expected,
+            release=self.release,
+            bindings=bound.bindings if bound else None,
+            expected=bound.listed if bound else [],
             program=self._program if is_executor else None,
             unit=render_unit(_UNIT.read_text(), settings) if is_executor else "",
         )
 
-    def _wanted_release(self) -> Mapping[str, Any] | None:
+    @property
+    def release(self) -> Mapping[str, Any] | None:
+        """What the hosts are held against; in check mode it may not be published yet."""
         if self._would_publish:
             # Check mode: this release does not exist yet, so no host can have it.
             number = (self._release or {}).get("number", 0) + 1
@@ -165,14 +210,3 @@ def _workers(action: ActionBase, task_vars: Mapping[str, Any]) -> int:
     forks = int(task_vars.get("ansible_forks") or 5)
     throttle = int(action._task.throttle or 0)
     return min(forks, throttle) if throttle > 0 else forks
-
-
-def _sentence(hosts: Mapping[str, Mapping[str, Any]]) -> str:
-    unreachable = sum(bool(host.get("unreachable")) for host in hosts.values())
-    failed = sum(bool(host.get("failed")) for host in hosts.values())
-    changed = sum(bool(host.get("changed") and not host.get("failed")) for host in hosts.values())
-    right = len(hosts) - unreachable - failed - changed
-    return (
-        f"{len(hosts)} hosts: {right} right, {changed} changed, {failed} failed, "
-        f"{unreachable} unreachable"
-    )

@@ -1,0 +1,187 @@
+"""AWX's `/api/v2/`, as far as plugfleet uses it: which request means what.
+
+Statuses and bodies as AWX gives them (awx/api/generics.py, awx/api/views): 201 for what is new, 202 for
+what begins, 204 for what is gone, 400 with the errors of each field, 401, 403, 404, 405, 409.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.awx import rrules
+from tests.awx.acts import Acts, Answer, Request
+from tests.awx.jobs import Jobs
+from tests.awx.kinds import KINDS, RUNS, TEMPLATES
+from tests.awx.objects import ROOT, Objects, not_allowed
+from tests.awx.rights import Rights, need
+from tests.awx.store import Object, Refused, Store, page
+
+_MANAGED = [("Machine", "ssh"), ("Source Control", "scm"), ("Vault", "vault")]
+
+
+class AwxApi:
+    """All objects, and what requests do with them.
+
+    Attributes:
+        version: what AWX says that it is.
+        store: the objects.
+        rights: users, tokens and roles.
+        jobs: what runs, and how it goes.
+    """
+
+    def __init__(self) -> None:
+        self.version = "24.6.1"
+        self.store = Store()
+        self.rights = Rights(self.store)
+        self.jobs = Jobs(self.store)
+        self._objects = Objects(self.store, self.rights, self.jobs)
+        self._acts = Acts(self.store, self.rights, self.jobs, self._objects)
+        for name, kind in _MANAGED:
+            self.store.add("credential_types", {"name": name, "kind": kind, "managed": True})
+
+    def close(self) -> None:
+        """End everything that runs."""
+        self._acts.close()
+        self.jobs.close()
+
+    def fire(self, schedule: int) -> int:
+        """Let a schedule's time come; returns the id of the job."""
+        found = self.store.get("schedules", schedule)
+        given = {name: found[name] for name in ("limit", "job_type", "diff_mode") if found[name]}
+        template = self.store.template(found["unified_job_template"])[1]
+        job = self._acts.launched(template, {**given, "extra_vars": found["extra_data"]})
+        job["launch_type"] = "scheduled"
+        return int(job["id"])
+
+    def answer(
+        self, method: str, path: str, query: str, body: Any, authorization: str | None
+    ) -> Answer:
+        """Status and body that a request is answered with."""
+        try:
+            if path == f"{ROOT}ping/":
+                return 200, {"ha": False, "version": self.version, "active_node": "stand-in"}
+            user = self.rights.user(authorization)
+            if not isinstance(body or {}, dict):
+                raise Refused(400, {"detail": "JSON parse error - not a JSON object"})
+            return self._answer(Request(user, method, path, query, body or {}))
+        except Refused as refused:
+            return refused.status, refused.body
+
+    def _answer(self, request: Request) -> Answer:
+        parts = [part for part in request.path.removeprefix(ROOT).split("/") if part]
+        match parts:
+            case ["config"]:
+                return 200, {"version": self.version, "time_zone": "UTC"}
+            case ["me"]:
+                me = self._objects.shown("users", request.user)
+                return 200, page([me], request.path, request.query)
+            case ["schedules", "preview"]:
+                return _preview(request.body.get("rrule", ""))
+            case ["bulk", "host_create"]:
+                return self._bulk(request)
+            case [kind] if kind in KINDS:
+                return self._many(request, kind)
+            case [kind, number] if kind in KINDS:
+                return self._one(request, kind, self._visible(request, kind, number))
+            case [kind, number, sub] if kind in KINDS:
+                return self._below(request, kind, self._visible(request, kind, number), sub)
+        raise Refused(404, {"detail": "The requested resource could not be found."})
+
+    def _visible(self, request: Request, kind: str, number: str) -> Object:
+        found = self.store.get(kind, int(number) if number.isdigit() else 0)
+        need(self.rights.may_read(request.user, kind, found))
+        return found
+
+    def _bulk(self, request: Request) -> Answer:
+        need(request.user["is_superuser"])
+        number = request.body["inventory"]
+        made = [
+            self._objects.create("hosts", {**host, "inventory": number})
+            for host in request.body["hosts"]
+        ]
+        return 201, {"hosts": [self._objects.shown("hosts", host) for host in made]}
+
+    def _many(self, request: Request, kind: str) -> Answer:
+        if request.method == "GET":
+            return 200, self._list(request, kind, self.store.all(kind))
+        if request.method != "POST" or kind in RUNS:
+            raise not_allowed(request.method)
+        need(request.user["is_superuser"])
+        return 201, self._objects.shown(kind, self._objects.create(kind, request.body))
+
+    def _list(self, request: Request, kind: str, objects: list[Object]) -> Object:
+        seen = [
+            self._objects.shown(kind, found)
+            for found in objects
+            if self.rights.may_read(request.user, kind, found)
+        ]
+        return page(seen, request.path, request.query, KINDS[kind].fields)
+
+    def _one(self, request: Request, kind: str, found: Object) -> Answer:
+        method, user = request.method, request.user
+        if method == "GET":
+            return 200, self._objects.shown(kind, found)
+        need(user["is_superuser"] or self.rights.has(user, kind, found["id"], "Admin"))
+        if method in ("PATCH", "PUT") and kind not in RUNS:
+            self._objects.change(kind, found, request.body)
+            return 200, self._objects.shown(kind, found)
+        if method != "DELETE":
+            raise not_allowed(method)
+        running = [
+            {"id": job["id"], "type": job["type"]}
+            for job in self.store.all("jobs")
+            if self.jobs.is_active(job)
+            and (kind, found["id"])
+            in (("inventories", job["inventory"]), ("job_templates", job["job_template"]))
+        ]
+        if running:
+            refused = {"error": "Resource is being used by running jobs.", "active_jobs": running}
+            raise Refused(409, refused)
+        self.store.remove(kind, found["id"])
+        # AWX removes an inventory behind the scenes, and says so.
+        return (202, {}) if kind == "inventories" else (204, None)
+
+    def _below(self, request: Request, kind: str, found: Object, sub: str) -> Answer:
+        """What stands below an object: lists, links and acts."""
+        if sub in KINDS[kind].many:
+            return self._linked(request, kind, found["id"], sub)
+        for child in KINDS.values():
+            for field, place in child.parent.items():
+                scheduled = sub == child.path == "schedules" and kind in TEMPLATES
+                if place == (kind, sub) or scheduled:
+                    return self._children(request, child.path, {field: found["id"]})
+        act = getattr(self._acts, f"do_{sub}", None)
+        if act is None:
+            raise Refused(404, {"detail": "The requested resource could not be found."})
+        answer: Answer = act(request, kind, found)
+        return answer
+
+    def _children(self, request: Request, kind: str, of: Object) -> Answer:
+        if request.method == "GET":
+            return 200, self._list(request, kind, self.store.find(kind, **of))
+        if kind in RUNS or request.method != "POST":
+            raise not_allowed(request.method)
+        need(request.user["is_superuser"])
+        made = self._objects.create(kind, {**request.body, **of})
+        return 201, self._objects.shown(kind, made)
+
+    def _linked(self, request: Request, kind: str, number: int, sub: str) -> Answer:
+        linked, other = self.store.linked(kind, number, sub), KINDS[kind].many[sub]
+        if request.method == "GET":
+            seen = [self._objects.shown(other, self.store.get(other, one)) for one in linked]
+            return 200, page(seen, request.path, request.query)
+        user = request.user
+        need(user["is_superuser"] or self.rights.has(user, kind, number, "Admin"))
+        one = self.store.get(other, request.body.get("id", 0))["id"]
+        if request.body.get("disassociate"):
+            linked[:] = [kept for kept in linked if kept != one]
+        elif one not in linked:
+            linked.append(one)
+        return 204, None
+
+
+def _preview(rrule: str) -> Answer:
+    if said := rrules.faults(rrule):
+        raise Refused(400, {"rrule": said})
+    times = [time.isoformat() for time in rrules.occurrences(rrule)]
+    return 200, {"local": times, "utc": times}
