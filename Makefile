@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 
-.PHONY: help demo test lint bench-deploy bench-overhead bench-executor bench-manifests bench-controller bench-events bench-heartbeats docs lock clean
+.PHONY: help demo test lint bench-deploy bench-overhead bench-executor bench-manifests bench-controller bench-events bench-heartbeats bench-awx docs lock clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -60,6 +60,9 @@ bench-events: $(VENV)/.installed  ## 5,000 events/s from a run to 20 readers, an
 
 bench-heartbeats: $(VENV)/.installed  ## 10,000 agents connected: CPU, memory, times, 2,000 calls/s, a restart under them
 	@$(BIN)/python -m benchmarks.bench_heartbeats
+
+bench-awx: $(VENV)/.test-installed  ## 1,000 hosts that AWX's stand-in plays in 4 jobs: the controller's CPU, lost events
+	@$(BIN)/python -m benchmarks.bench_awx
 
 bench-controller: $(VENV)/.installed  ## 10,000 hosts in SQLite: plans, lists, inventory, preview, a deployment that has nothing to do
 	@$(BIN)/python -m benchmarks.bench_controller

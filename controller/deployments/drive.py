@@ -31,6 +31,7 @@ from controller.settings import Settings
 _LOOK = 0.1  # seconds between looks whether the run has ended
 _PATIENCE = 20.0  # seconds that a run may take to end when it was told to
 _PATIENCE_STOPPED = 15.0  # seconds that a stopped controller waits for a database that is away
+_BROKEN = (Status.FAILED.value, Status.INTERRUPTED.value)
 _RETRY = 1.0  # seconds before a database that did not answer is asked again
 
 log = structlog.get_logger(__name__)
@@ -210,6 +211,11 @@ class Drive:
         session.get_one(Wave, wave_id).pid = pid
 
     def _too_many_lost(self, session: Session) -> str:
+        interrupted = select(Wave.reason).where(
+            Wave.deployment_id == self.deployment_id, Wave.status == Status.INTERRUPTED.value
+        )
+        if reason := session.scalar(interrupted.limit(1)):
+            return reason
         deployment = session.get_one(Deployment, self.deployment_id)
         allowed = int(deployment.request.get("max_lost", 0))
         totals = self._totals(session)
@@ -245,8 +251,8 @@ class Drive:
             return Status.CANCELED, f"canceled by {deployment.cancel_requested_by}"
         told = lost(status for status, number in totals.items() for _ in range(number))
         waves = session.scalars(select(Wave).where(Wave.deployment_id == self.deployment_id))
-        broken = next((w.reason for w in waves if w.status == Status.FAILED.value), "")
-        why = "; ".join(part for part in (told or broken, reason) if part)
+        broken = next((w.reason for w in waves if w.status in _BROKEN), "")
+        why = "; ".join(dict.fromkeys(part for part in (told or broken, reason) if part))
         return (Status.FAILED if why else Status.SUCCEEDED), why
 
     def _insist(self, work: Callable[[Session], Result]) -> Result:

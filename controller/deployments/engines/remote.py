@@ -132,12 +132,12 @@ class RemoteEngine:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        helpers = [
+        threads = [
             threading.Thread(target=self._speak, args=(ssh, stream), name="speak"),
             threading.Thread(target=self._listen, args=(ssh,), name="listen"),
         ]
-        for helper in helpers:
-            helper.start()
+        for thread in threads:
+            thread.start()
         try:
             played = ansible_runner.run(
                 streamer="process",
@@ -151,8 +151,8 @@ class RemoteEngine:
             self._over.set()
             self._hang_up()
             ssh.wait()
-            for helper in helpers:
-                helper.join()
+            for thread in threads:
+                thread.join()
         return self._exit_status(str(played.status))
 
     def stop(self, stopped: Stopped, *, hurry: bool) -> None:

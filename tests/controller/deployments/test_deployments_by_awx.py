@@ -155,7 +155,7 @@ def test_the_next_controller_ends_what_awx_still_does_and_reads_what_it_did(
     tmp_path: Path,
     how: str,
 ) -> None:
-    stage.stand_in.awx.jobs.play = lambda job, hosts: Simulated(seconds=0 if "b" in hosts else 5)
+    stage.stand_in.awx.jobs.play = lambda job, hosts: Simulated(seconds=0 if "b" in hosts else 20)
     fleet.publish()
     fleet.hosts(list(PRETEND))
     first = controllers[0]
@@ -189,14 +189,14 @@ def test_the_next_controller_ends_what_awx_still_does_and_reads_what_it_did(
 def test_a_run_that_dies_is_followed_by_one_that_settles_its_jobs(
     api: Api, fleet: Fleet, stage: Stage
 ) -> None:
-    stage.stand_in.awx.jobs.play = lambda job, hosts: Simulated(seconds=3)
+    stage.stand_in.awx.jobs.play = lambda job, hosts: Simulated(seconds=20)
     fleet.publish()
     fleet.hosts(["a", "b"])
-    deployment = api.send("POST", "deployments", 202, json={})["id"]
+    deployment = api.send("POST", "deployments", 202, json={"batch_size": 1})["id"]
     eventually(20, lambda: [job["status"] for job in stage.jobs] == ["running"])
     eventually(20, lambda: fleet.run_pid())
     os.kill(fleet.run_pid(), signal.SIGKILL)
     view = ended(api, deployment)
     assert view["status"] == "failed"
     assert "killed by signal 9" in view["waves"][0]["reason"]
-    assert [job["status"] for job in stage.jobs] == ["canceled"]
+    assert [job["status"] for job in stage.jobs] == ["canceled"], "and no later wave begins"

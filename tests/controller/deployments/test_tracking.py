@@ -72,3 +72,11 @@ def test_a_line_that_nobody_can_read_leaves_its_host_alone_undecided(
     decided = {entry.host: entry.status for entry in kept if isinstance(entry, HostOutcome)}
     assert decided == {"a": HostStatus.FAILED, "b": HostStatus.CHANGED}
     assert isinstance(kept[-1], WaveEnd) and kept[-1].status == Status.FAILED
+
+
+@pytest.mark.parametrize("told", ["older", ""], ids=["an older inventory", "one without secrets"])
+def test_a_host_was_brought_to_the_plan_that_its_visit_names(journal: Path, told: str) -> None:
+    tracker = _tracker(journal)
+    _told(journal, ("a", json.dumps({"changed": True, "plan": told})), ("b", _GOOD))
+    outcomes = [kept for kept in tracker.read(LookAtJournal()) if isinstance(kept, HostOutcome)]
+    assert [(outcome.host, outcome.plan) for outcome in outcomes] == [("a", told), ("b", "plan")]

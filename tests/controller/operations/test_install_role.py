@@ -93,9 +93,9 @@ def put_dependencies(host: SystemdHost, folder: str) -> None:
     for line in (CHECKOUT / "requirements.lock").read_text().splitlines():
         if found := re.match(r"^([A-Za-z0-9_.\-]+)==", line):
             for file in metadata.distribution(found[1]).files or ():
-                if ".." not in file.parts and file.suffix != ".pyc":
+                if ".." not in file.parts and Path(str(file.locate())).exists():
                     (site / file).parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy(str(file.locate()), site / file)
+                    shutil.copy2(str(file.locate()), site / file)
     # As an editable installation does it.
     (site / "plugfleet.pth").write_text(f"{folder}/src\n")
     information = site / "plugfleet-0.1.0.dist-info"
