@@ -31,6 +31,7 @@ _SAVE_EVERY = 15.0  # seconds between two copies of the lists on disk, while the
 _LOOK_AT_STATES_EVERY = 2.0  # seconds
 # Times that plans which changed while they were read are read again before they are told all the same.
 _MOST_OVERTAKEN = 3
+_LOOK_AGAIN = 10.0  # seconds before a release that could not be read is tried again
 _LOG_EVERY = 30.0  # seconds between log lines about a database that is away
 
 Result = TypeVar("Result")
@@ -47,6 +48,7 @@ class _Place:
     """How far the database was followed."""
 
     plans: int = -1
+    plans_at: float = 0.0
     states: int = -1
     states_at: float = 0.0
     overtaken: int = 0
@@ -129,7 +131,7 @@ class Follower:
         """Read what is planned, if that changed, and tell the agents."""
         with self._database.read() as session:
             number = counters.count(session, counters.PLANS)
-            if number == self._place.plans:
+            if number == self._place.plans and not self._is_to_look_again():
                 return
             plans = planned.read(session, self._vault)
         plans = self._guard.apply(plans)
@@ -152,7 +154,11 @@ class Follower:
         self._remembers = True
         self._plans = plans
         self._tell(told)
-        self._place.plans = number
+        self._place.plans, self._place.plans_at = number, time.monotonic()
+
+    def _is_to_look_again(self) -> bool:
+        """Whether lists were made while a release could not be read, some time ago."""
+        return self._guard.unsure and time.monotonic() > self._place.plans_at + _LOOK_AGAIN
 
     def _follow_deliveries(self) -> None:
         """Let agents look again where a deployment brought a release."""

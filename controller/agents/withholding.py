@@ -101,6 +101,11 @@ class Guard:
         self._looked: dict[str, Looked] = {}
         self._half_read: set[str] = set()
 
+    @property
+    def unsure(self) -> bool:
+        """Whether something of a release could not be read, so that lists may hold what they should not."""
+        return bool(self._half_read)
+
     def apply(self, plans: Plans) -> Plans:
         """Plans with the lists as agents may be told them; call it without a session, for git may be asked.
 

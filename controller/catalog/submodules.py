@@ -105,7 +105,8 @@ def _urls(repository: Repository, file: Entry | None, base: str) -> dict[str, st
     if file.mode not in _REGULAR or file.size > _MOST_BYTES:
         raise SourceError(f"{base}: its {_FILE} is no file of at most {_MOST_BYTES} bytes")
     try:
-        listing = repository.run("config", "--blob", file.blob, "-z", "--list")
+        # Without includes: a catalogue may name any file of this machine.
+        listing = repository.run("config", "--blob", file.blob, "--no-includes", "-z", "--list")
     except GitFailed as error:
         raise SourceError(f"{base}: its {_FILE} cannot be read: {error.stderr}") from None
     sections: dict[str, dict[str, str]] = {}

@@ -74,9 +74,9 @@ class Watch:
     def _waiting(self, connection: psycopg.Connection[Any]) -> Iterator[None]:
         with self._lock:
             self._waits[connection] = time.monotonic()
+        try:
             if self._silent:
                 _end(connection)
-        try:
             yield
         finally:
             with self._lock:
@@ -86,7 +86,8 @@ class Watch:
         while not over.wait(_LOOK):
             if self._silent or self._suspicious or self._longest() > _SUSPECT:
                 self._suspicious = False
-                self._judge(self._answers())
+                # One try may be lost to a pooler that is full; all waits are ended for two.
+                self._judge(self._answers() or (not self._silent and self._answers()))
 
     def _longest(self) -> float:
         with self._lock:
@@ -99,7 +100,8 @@ class Watch:
             psycopg.connect(*args, **{**how, "connect_timeout": _PROBE}).close()
         except ConnectionTimeout:
             return False
-        except psycopg.Error:
+        except Exception:
+            # Refused, or this machine has no more files: neither is silence.
             return True
         return True
 
@@ -115,5 +117,9 @@ class Watch:
 
 def _end(connection: psycopg.Connection[Any]) -> None:
     """Let whoever waits for a connection be told that it broke; it must not be closed meanwhile."""
-    with socket.socket(fileno=os.dup(connection.pgconn.socket)) as own, suppress(OSError):
+    # Broken already, or no file is left for a duplicate: then it breaks by itself, or the next look ends it.
+    with (
+        suppress(OSError, psycopg.Error),
+        socket.socket(fileno=os.dup(connection.pgconn.socket)) as own,
+    ):
         own.shutdown(socket.SHUT_RDWR)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,9 @@ from controller.agents import follower
 from controller.agents.flow import Agents
 from controller.agents.withholding import Looked
 from controller.catalog.deps import publisher_of
+from controller.catalog.errors import CatalogError
+from controller.catalog.flow import Publisher
+from controller.catalog.models import ReleaseRow
 from controller.fleet.models import HostState
 from controller.web.deps import Context
 from tests.controller.agents.falcon import GoClient, RpcError
@@ -233,3 +237,26 @@ def test_what_cannot_be_read_is_judged_by_its_name() -> None:
         assert [danger.code for danger in looked.dangers(text)] == ["step-not-positive"], text
     for text in ("sys", "sys/kil", "sys/lone/60_a.sh", "../x"):
         assert not looked.dangers(text), text
+
+
+@sqlite_only
+def test_a_release_that_could_not_be_read_is_tried_again(
+    fleet: Fleet, hbs: Agents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower, "_LOOK_AGAIN", 0.1)
+    read, broken = Publisher.problems, True
+
+    def problems(self: Publisher, row: ReleaseRow) -> list[dict[str, Any]]:
+        if broken:
+            raise CatalogError("the disk is away")
+        return read(self, row)
+
+    monkeypatch.setattr(Publisher, "problems", problems)
+    fleet.bind("web", "sys/bad")
+    fleet.publish(2, not_executable="sys/bad/60_a.sh")
+    fleet.add("old1", "web", kind="falcon")
+    with GoClient(hbs.port) as agent:
+        heard(fleet, agent, "old1", OLD)
+        until_told(agent, "old1", BOTH)
+        broken = False
+        until_told(agent, "old1", GOOD)

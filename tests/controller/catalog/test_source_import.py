@@ -245,6 +245,11 @@ def test_what_holds_no_submodules_is_refused(make_source: MakeSource) -> None:
     source.write(".gitmodules", "[submodule\n", 0o644)
     with pytest.raises(SourceError, match=r"\.gitmodules cannot be read"):
         read_submodules(repository, source.commit(), "https://h/x.git")
+    named = source.path / "named-file"
+    named.write_text('[submodule "x"]\n\tpath = plugins/x\n\turl = https://h/LOCAL\n')
+    source.write(".gitmodules", f"[include]\n\tpath = {named}\n", 0o644)
+    with pytest.raises(SourceError, match="holds no submodules"):
+        read_submodules(repository, source.commit(), "https://h/x.git")
     (source.path / ".gitmodules").unlink()
     (source.path / ".gitmodules").symlink_to("/etc/passwd")
     with pytest.raises(SourceError, match="is no file"):

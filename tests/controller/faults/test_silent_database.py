@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
@@ -22,8 +23,8 @@ pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=Tr
 SUSPECT = 0.2  # seconds
 PROBE = 2  # seconds; the least that there is
 # Seconds in which an answer must come. Where all threads are busy some requests wait for those before them:
-# SUSPECT, a look and PROBE after the first one it is known, and nobody waits any more: 15 s as it is in force.
-BOUND = SUSPECT + 2 * PROBE + 2
+# SUSPECT, a look and two PROBEs after the first one it is known, and nobody waits any more: 23 s as it is in force.
+BOUND = SUSPECT + 3 * PROBE + 2
 AT_ONCE = 60  # requests, more than the controller has threads for
 
 
@@ -77,6 +78,12 @@ def test_requests_end_in_a_clear_503_and_go_on_when_it_answers_again(
 def test_a_statement_that_takes_long_is_not_cut(settings: Settings) -> None:
     with closing(Database(settings.database)) as database, database.read() as session:
         assert session.scalar(text(f"SELECT 1 FROM pg_sleep({SUSPECT * 5})")) == 1
+
+
+def test_a_connection_that_is_broken_already_does_not_end_the_watch(settings: Settings) -> None:
+    with psycopg.connect(settings.database.replace("+psycopg", "")) as connection:
+        connection.close()
+        silence._end(connection)
 
 
 def test_a_change_whose_commit_was_not_answered_is_not_said_to_have_failed(
