@@ -12,13 +12,14 @@ if TYPE_CHECKING:
 _PIECE = 1 << 20
 
 
-def _sha1(start: bytes) -> Any:
+def sha1(start: bytes) -> Any:
+    """A SHA-1 that has taken `start`, as of hashlib."""
     # hashlib would load OpenSSL, 3 MB that stay; the interpreter has a SHA-1 of its own.
     try:
-        from _sha1 import sha1  # type: ignore[import-not-found]  # typeshed leaves it out
+        from _sha1 import sha1 as made  # type: ignore[import-not-found]  # typeshed leaves it out
     except ImportError:
-        from hashlib import sha1
-    return sha1(start)
+        from hashlib import sha1 as made
+    return made(start)
 
 
 def blob(path: str) -> str:
@@ -27,10 +28,10 @@ def blob(path: str) -> str:
         about = os.lstat(path)
         if stat.S_ISLNK(about.st_mode):
             target = os.fsencode(os.readlink(path))
-            found = _sha1(b"blob %d\0" % len(target))
+            found = sha1(b"blob %d\0" % len(target))
             found.update(target)
         elif stat.S_ISREG(about.st_mode):
-            found = _sha1(b"blob %d\0" % about.st_size)
+            found = sha1(b"blob %d\0" % about.st_size)
             with open(path, "rb", buffering=0) as stream:
                 while True:
                     piece = stream.read(_PIECE)

@@ -14,11 +14,12 @@ from executor.errors import ConfigError, ExecutorError
 from executor.heartbeat import Heartbeat, load_list, saved_list_path
 from executor.httpserver import HttpServer
 from executor.intake import Intake
+from executor.leftovers import kill_leftovers
 from executor.loop import Loop
 from executor.plugins import Plugins
 from executor.process import Children
 from executor.routes import Routes
-from executor.runtime import Runtime, kill_leftovers
+from executor.runtime import Runtime
 from executor.sinks import Sinks
 from executor.updater import Updater
 
@@ -73,7 +74,9 @@ class Daemon:
         self._stopping = False
         self._lock = _lock_state(configuration["executor.state"])
         _live_beside_plugins(configuration)
-        kill_leftovers(configuration["executor.state"], log)
+        kill_leftovers(
+            configuration["executor.state"], log, "left running by an executor that was killed"
+        )
         self.loop = Loop(log)
         self.sinks = Sinks(self.loop, log, configuration)
         self.table = prometheus.Table(configuration.hostname())
@@ -98,6 +101,8 @@ class Daemon:
         gc.collect()
         gc.freeze()
         self.loop.run()
+        # What manifest plugins put into sessions of their own, and what outran its end.
+        kill_leftovers(self.config["executor.state"], self.log, "which outlived its plugin")
         self.sinks.close()
         os.close(self._lock)
         self.log.info("stopped")
@@ -229,7 +234,7 @@ class Daemon:
 
     def _await_children(self, deadline: float) -> None:
         running = self.runtime.children.running()
-        if running and time.monotonic() < deadline:
+        if (running or self.runtime.sweeper.busy) and time.monotonic() < deadline:
             self.loop.call_later(0.02, self._await_children, deadline)
             return
         for child in running:

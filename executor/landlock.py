@@ -18,6 +18,7 @@ _WRITE_FILE = 1 << 1
 _CHANGE = _WRITE_FILE | sum(1 << bit for bit in range(4, 13))
 _REFER = 1 << 13
 _TRUNCATE = 1 << 14
+_TRUNCATE_ABI = 3
 
 
 class _PathBeneath(ctypes.Structure):
@@ -26,15 +27,39 @@ class _PathBeneath(ctypes.Structure):
     _fields_ = (("allowed", ctypes.c_uint64), ("parent", ctypes.c_int32))
 
 
-def restrict_writes(folders: list[str], files: list[str]) -> bool:
-    """Allow writing below `folders` and into `files` only, from now on; False where the kernel
-    knows no Landlock. OSError when it refuses.
-    """
+def abi() -> int:
+    """The version of Landlock that the kernel has, 0 for none."""
     libc = ctypes.CDLL(None, use_errno=True)
-    version = libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION)
+    return max(0, int(libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION)))
+
+
+def protection(version: int) -> str:
+    """What `restrict_writes` keeps from happening outside the folders, and what it does not."""
     if version < 1:
-        return False
-    rights = _CHANGE | (_REFER if version >= 2 else 0) | (_TRUNCATE if version >= 3 else 0)
+        return "this kernel has no Landlock: only the unit's sandbox holds it"
+    refused, not_refused = (
+        "writing, making and removing files",
+        "truncating files and changing modes",
+    )
+    if version >= _TRUNCATE_ABI:
+        refused, not_refused = "writing, truncating, making and removing files", "changing modes"
+    return (
+        f"Landlock ABI {version} refuses {refused} outside its copy; {not_refused} there is held by "
+        "the unit's sandbox alone"
+    )
+
+
+def restrict_writes(folders: list[str], files: list[str]) -> None:
+    """Allow writing below `folders` and into `files` only, from now on, where the kernel has
+    Landlock. OSError when it refuses.
+    """
+    version = abi()
+    if version < 1:
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    rights = (
+        _CHANGE | (_REFER if version >= 2 else 0) | (_TRUNCATE if version >= _TRUNCATE_ABI else 0)
+    )
     handled = ctypes.c_uint64(rights)
     ruleset = _checked(libc.syscall(_CREATE_RULESET, ctypes.byref(handled), ctypes.c_size_t(8), 0))
     into_files = rights & (_WRITE_FILE | _TRUNCATE)
@@ -47,7 +72,6 @@ def restrict_writes(folders: list[str], files: list[str]) -> bool:
     _checked(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     _checked(libc.syscall(_RESTRICT_SELF, ruleset, 0))
     os.close(ruleset)
-    return True
 
 
 def _checked(answer: int) -> int:

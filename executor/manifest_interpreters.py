@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 
-from executor.workcopy import which
+from agentplugin import python2
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ _DEFAULTS = {
     "powershell": ("powershell", "pwsh"),
 }
 
+_HEAD_BYTES = 128
+
 # How Python 3 ends on Python 2 code: the last line of its traceback begins, or ends, so.
 _PYTHON2_SYNTAX = (
     "SyntaxError: Missing parentheses in call to",
@@ -26,10 +28,6 @@ _PYTHON2_SYNTAX = (
     "SyntaxError: leading zeros in decimal integer literals",
     "SyntaxError: invalid decimal literal",
 )
-_PYTHON2_NAMES = ("basestring", "long", "raw_input", "reduce", "unichr", "unicode", "xrange")
-_PYTHON2_MODULES = ("ConfigParser", "HTMLParser", "Queue", "StringIO", "__builtin__", "cPickle",
-                    "cStringIO", "commands", "cookielib", "httplib", "urllib2", "urlparse",
-                    "xmlrpclib")  # fmt: skip
 
 
 def resolved(argv: list[str], mapped: dict[str, Any], folder: str, search_path: str) -> list[str]:
@@ -49,6 +47,27 @@ def resolved(argv: list[str], mapped: dict[str, Any], folder: str, search_path: 
     return [found, *argv[1:]] if found else []
 
 
+def which(program: str, search_path: str) -> str:
+    """The first executable `program` on `search_path`, or ""."""
+    for folder in search_path.split(":"):
+        full = os.path.join(folder or ".", program)
+        if os.access(full, os.X_OK) and not os.path.isdir(full):
+            return full
+    return ""
+
+
+def by_shell(argv: list[str]) -> list[str]:
+    """The command line for a program that the kernel knows no format of (ENOEXEC): a text without
+    "#!" is for /bin/sh, by the rule of execvp(3) that node's spawn follows; [] for anything else.
+    """
+    try:
+        with open(argv[0], "rb") as stream:
+            first_line = stream.read(_HEAD_BYTES).partition(b"\n")[0]
+    except OSError:
+        return []
+    return [] if b"\0" in first_line else ["/bin/sh", *argv]
+
+
 def python2_reason(argv: list[str], last_stderr: str) -> str:
     """Why a plugin that failed cannot run here, if its last words say that it is Python 2 code under
     Python 3; "" else.
@@ -58,9 +77,9 @@ def python2_reason(argv: list[str], last_stderr: str) -> str:
     if not (
         last_stderr.startswith(_PYTHON2_SYNTAX)
         or any(last_stderr == f"ModuleNotFoundError: No module named '{name}'"
-               for name in _PYTHON2_MODULES)
+               for name in python2.MODULES)
         or any(last_stderr.startswith(f"NameError: name '{name}' is not defined")
-               for name in _PYTHON2_NAMES)
+               for name in python2.NAMES)
     ):  # fmt: skip
         return ""
     return (

@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 
 from agentplugin import commandline
-from agentplugin.formats import BOUNDARY
-from agentplugin.manifest import ConfigError, Manifest, ManifestError, parse
+from agentplugin.formats import BOUNDARY, MAX_STEP
+from agentplugin.manifest import MAX_BYTES, ConfigError, Manifest, ManifestError, parse
 from agentplugin.plans import MANIFEST_NAME
 from executor import diagnosis
+from executor.attempts import Attempts
 from executor.config import SKIP
+from executor.leftovers import PLUGIN_MARK, plugin_mark
 from executor.manifest_interpreters import resolved
 from executor.workcopy import WorkCopy
 
@@ -20,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from agentplugin.plans import PlannedManifest
+    from agentplugin.planned import PlannedManifest
     from executor.runtime import Runtime
 
 _HOW_TO_ALLOW = (
@@ -28,42 +30,57 @@ _HOW_TO_ALLOW = (
     f'"{SKIP}" where what it fetches is here already'
 )
 
-
-MAX_MANIFEST_BYTES = 4 << 20
-"""What one may cost in memory; public ones have some KiB."""
-
 _NODE_WORDS = {"node", "npm"}
 
 
 class CannotStart(Exception):
     """What a retry would not change: `state` and `reason` are shown until configuration or code
-    are others.
+    are others, or for `retry` seconds where that is not 0.
     """
 
-    def __init__(self, state: str, reason: str) -> None:
+    def __init__(self, state: str, reason: str, retry: float = 0.0) -> None:
         super().__init__(reason)
         self.state = state
         self.reason = diagnosis.one_line(reason)
+        self.retry = retry
+
+
+class Install:
+    """A postExtract that has to run: `argv` in the folder of `copy`, for `timeout` seconds at most;
+    `command` as the manifest has it.
+    """
+
+    __slots__ = ("argv", "attempts", "command", "copy", "timeout")
+
+    def __init__(
+        self, argv: list[str], command: str, copy: WorkCopy, timeout: float, attempts: Attempts
+    ) -> None:
+        self.argv = argv
+        self.command = command
+        self.copy = copy
+        self.timeout = timeout
+        self.attempts = attempts
 
 
 class Launch:
     """`argv` to run in `folder`; `poll_ms` between two starts; `metrics` that the manifest
     declares.
 
-    extract  the argument vector of a postExtract that has to run first, or []
-    copy     the working copy; None for a program that is bound by itself
+    copy      the working copy; None for a program that is bound by itself
+    modules   the folder of modules that the copy gets, or ""
+    params    the text of param.json
     """
 
     __slots__ = (
         "argv",
         "copy",
-        "extract",
-        "extract_command",
-        "extract_timeout",
         "folder",
         "ignore_errors",
         "metrics",
+        "modules",
+        "params",
         "poll_ms",
+        "post_extract",
     )
 
     def __init__(self, argv: list[str], folder: str, poll_ms: int) -> None:
@@ -73,57 +90,103 @@ class Launch:
         self.metrics: list[str] = []
         self.ignore_errors = False
         self.copy: WorkCopy | None = None
-        self.extract: list[str] = []
-        self.extract_command = ""
-        self.extract_timeout = 0.0
+        self.modules = ""
+        self.params = ""
+        self.post_extract = ""
 
 
-def prepare(runtime: Runtime, planned: PlannedManifest, code: tuple[int, int, int]) -> Launch:
-    """Make everything ready. CannotStart, or OSError where the disk is at fault."""
+def plan(runtime: Runtime, planned: PlannedManifest) -> Launch:
+    """What manifest and configuration ask for. CannotStart, or OSError where the disk is at fault."""
     source = os.path.join(runtime.plugin_dir, planned.path)
     if os.path.isfile(source):
         folder = os.path.dirname(source)
         return Launch([source, *planned.format.args], folder, planned.format.step * 1000)
     manifest = read_manifest(source, planned.path)
     config = planned.config
-    problems = manifest.check_config(config) if planned.format.name == BOUNDARY else []
-    for problem in problems:
-        if problem.severity == "error":
-            raise CannotStart(diagnosis.FAILED, str(problem))
     try:
+        problems = manifest.check_config(config) if planned.format.name == BOUNDARY else []
+        for problem in problems:
+            if problem.severity == "error":
+                raise CannotStart(diagnosis.FAILED, str(problem))
         poll_ms = planned.format.step * 1000 or manifest.poll_interval_ms(config)
+        poll_ms = min(poll_ms, MAX_STEP * 1000)
         text = manifest.param_json(config)
         argv = [*manifest.argv(config), *planned.format.args]
     except ConfigError as trouble:
         raise CannotStart(diagnosis.FAILED, str(trouble)) from None
+    except RecursionError:
+        raise CannotStart(
+            diagnosis.FAILED,
+            "its configuration is nested too deep to be written: no param.json needs hundreds of "
+            "levels",
+        ) from None
+    except OverflowError:
+        raise CannotStart(
+            diagnosis.FAILED, "a number of its configuration is larger than any number may be"
+        ) from None
     _refuse_words(runtime, manifest, argv)
-    copy = WorkCopy(runtime.state_dir, planned.path, manifest.ignores)
-    copy.refresh(source, code)
-    copy.write_params(text)
+    copy = WorkCopy(runtime.state_dir, runtime.plugin_dir, planned.path, manifest.ignores)
     launch = Launch(argv, copy.folder, poll_ms)
     launch.copy = copy
+    launch.params = text
     launch.metrics = manifest.metrics
     launch.ignore_errors = manifest.ignore_errors
-    _plan_extract(runtime, manifest, config, launch)
-    if not launch.extract:
-        # Only now: what runs may be what postExtract made, e.g. pyenv/bin/python.
-        launch.argv = _resolved(runtime, argv, copy.folder)
+    launch.post_extract = manifest.post_extract.strip()
+    modules = runtime.config["executor.node_modules"]
+    first_words = {argv[0], commandline.split_words(launch.post_extract)[0]}
+    if modules and _NODE_WORDS & first_words and os.path.isdir(modules):
+        launch.modules = modules
     return launch
 
 
-def environment(runtime: Runtime) -> dict[str, str]:
-    """What manifest plugins see beyond other plugins: where node finds modules, if cfg.json says."""
-    node_path = runtime.config["executor.node_path"]
-    return dict(runtime.env, NODE_PATH=node_path) if node_path else runtime.env
+def is_ready(launch: Launch, code: tuple[int, int, int] | None) -> bool:
+    """Whether the working copy is one of that `code`, with all modules."""
+    copy = launch.copy
+    if copy is None or code is None or not copy.is_of(code):
+        return False
+    return not launch.modules or not copy.lacks(launch.modules)
+
+
+def make_copy(copy: WorkCopy, modules: str) -> tuple[int, int, int]:
+    """Make it that; the `code` that it is of. Takes its time. OSError, LinkRefused."""
+    code = copy.refresh()
+    if modules:
+        copy.seed(modules)
+    return code
+
+
+def finish(
+    runtime: Runtime, planned: PlannedManifest, launch: Launch, copy: WorkCopy
+) -> Install | None:
+    """Write param.json, and find the program in the copy, which is ready, unless a postExtract has
+    to run first. CannotStart, or OSError where the disk is at fault.
+    """
+    copy.write_params(launch.params)
+    install = _plan_install(runtime, planned, launch, copy)
+    if install is None:
+        # Only now: what runs may be what postExtract made, e.g. pyenv/bin/python.
+        launch.argv = _resolved(runtime, launch.argv, copy.folder)
+    return install
+
+
+def environment(runtime: Runtime, key: str) -> dict[str, str]:
+    """What manifest plugins see beyond other plugins: the mark by which what they leave running is
+    found, and where node finds modules, if cfg.json says.
+    """
+    env = dict(runtime.env)
+    env[PLUGIN_MARK] = plugin_mark(key, runtime.state_dir)
+    if runtime.config["executor.node_path"]:
+        env["NODE_PATH"] = runtime.config["executor.node_path"]
+    return env
 
 
 def read_manifest(source: str, path: str) -> Manifest:
     """The manifest in the folder `source`. CannotStart says what is wrong with it."""
     try:
         with open(os.path.join(source, MANIFEST_NAME), "rb") as stream:
-            text = stream.read(MAX_MANIFEST_BYTES + 1)
-        if len(text) > MAX_MANIFEST_BYTES:
-            most = MAX_MANIFEST_BYTES >> 20
+            text = stream.read(MAX_BYTES + 1)
+        if len(text) > MAX_BYTES:
+            most = MAX_BYTES >> 20
             raise CannotStart(diagnosis.FAILED, f"its {MANIFEST_NAME} is larger than {most} MiB")
         manifest = parse(text, f"{path}/{MANIFEST_NAME}")
     except FileNotFoundError:
@@ -148,7 +211,7 @@ def _refuse_words(runtime: Runtime, manifest: Manifest, argv: list[str]) -> None
         )
     if runtime.config["executor.secret_arguments"]:
         return
-    secrets = {param.key.lower() for param in manifest.param_schema if param.type == "password"}
+    secrets = {param.key.lower() for param in manifest.param_schema if param.is_secret}
     for name, _optional in commandline.macros(manifest.effective_command):
         if name.lower() in secrets:
             raise CannotStart(
@@ -159,30 +222,39 @@ def _refuse_words(runtime: Runtime, manifest: Manifest, argv: list[str]) -> None
             )
 
 
-def _plan_extract(
-    runtime: Runtime, manifest: Manifest, config: dict[str, Any], launch: Launch
-) -> None:
+def _plan_install(
+    runtime: Runtime, planned: PlannedManifest, launch: Launch, copy: WorkCopy
+) -> Install | None:
     allowed = runtime.config["executor.postextract"]
-    command = manifest.post_extract.strip()
-    assert launch.copy is not None  # the caller has just made it
-    modules = runtime.config["executor.node_modules"]
-    node = _NODE_WORDS & {launch.argv[0], commandline.split_words(command)[0]}
-    if node and modules and os.path.isdir(modules):
-        launch.copy.seed(modules)
-    if not command or allowed == SKIP or launch.copy.extracted == command:
-        return
+    command = launch.post_extract
+    if not command or allowed == SKIP:
+        return None
+    head = copy.head
+    if head.extracted == command:
+        return None
     if not allowed:
         raise CannotStart(
             diagnosis.POSTEXTRACT_NOT_ALLOWED,
             f"wants to run its postExtract {command!r} first: {_HOW_TO_ALLOW}",
         )
-    # As in the first manager no macro is expanded here.
-    words = commandline.split_words(command)
     if "\0" in command:
         raise CannotStart(diagnosis.FAILED, "its postExtract holds a NUL character")
-    launch.extract_command = command
-    launch.extract = _resolved(runtime, words, launch.folder)
-    launch.extract_timeout = _extract_timeout(runtime, config)
+    # As in the first manager no macro is expanded here.
+    argv = _resolved(runtime, commandline.split_words(command), copy.folder)
+    timeout = _extract_timeout(runtime, planned.config)
+    most = runtime.config["executor.postextract_max_bytes"]
+    attempts = Attempts(
+        runtime.state_dir, copy.name, (argv, timeout, most, launch.params, head.code)
+    )
+    pause = attempts.pause()
+    if pause:
+        raise CannotStart(
+            diagnosis.POSTEXTRACT_FAILED,
+            f"its postExtract {command!r} was begun {attempts.count} times and did not end well: "
+            f"tried again in {pause:.0f} s, or at once with new configuration or code",
+            pause,
+        )
+    return Install(argv, command, copy, timeout, attempts)
 
 
 def _extract_timeout(runtime: Runtime, config: dict[str, Any]) -> float:

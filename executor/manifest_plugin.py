@@ -1,9 +1,5 @@
-"""One manifest plugin: a supervised process that prints measurement lines, or another format that
-its binding names (contract: graphdat/relay, as it was run).
-
-The relay restarts a crashing plugin at once and for ever stops it after five times; here restarts
-back off, and a parked plugin comes back when its configuration or code changes. A process that
-exits 0 is started again one pollInterval after its last start; one that stays is left alone.
+"""One manifest plugin as `Plugins` knows it: what was planned, what is shown of it, and what comes of
+a look at its files. Its course of runs is manifest_course.py's.
 """
 
 from __future__ import annotations
@@ -12,78 +8,38 @@ import os
 import time
 
 from agentplugin import formats
-from executor import diagnosis, manifest_launch, manifest_view, workcopy
-from executor.manifest_interpreters import python2_reason
-from executor.manifest_output import Output
-from executor.manifest_process import Process
-from executor.runtime import ENDING_POLL
+from executor import diagnosis, manifest_view
+from executor.manifest_course import Course
+from executor.manifest_jobs import CopyJob
+from executor.manifest_phase import COPYING, END, RESTING, RUNNING, SCHEDULED
 from executor.schedule import spread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from agentplugin.plans import PlannedManifest
-    from executor.loop import Timer
-    from executor.manifest_extract import Extract
-    from executor.manifest_launch import Launch
+    from agentplugin.planned import PlannedManifest
+    from executor.manifest_output import Output
     from executor.runtime import Runtime
-
-MAX_FAILURES = 5
-SOUND_AFTER = 600.0
-"""Seconds of running after which earlier crashes are forgotten."""
-
-_MOST_DOUBLINGS = 6
-_QUIET_STATES = (diagnosis.OK, diagnosis.RUNNING, diagnosis.INSTALLING)
+    from executor.workcopy import WorkCopy
 
 
 class ManifestPlugin:
     """Runs a planned manifest plugin until `stop()`."""
 
-    __slots__ = (
-        "_code",
-        "_extract",
-        "_failures",
-        "_launch",
-        "_planned",
-        "_process",
-        "_restart",
-        "_runtime",
-        "_started",
-        "_stopped",
-        "_timer",
-        "drift",
-        "drifts",
-        "last_run",
-        "missed",
-        "output",
-        "reason",
-        "runs",
-        "state",
-    )
+    __slots__ = ("_course", "_mending", "_planned", "_runtime", "drift", "drifts", "missed")
 
     kind = "manifest"
 
     def __init__(self, planned: PlannedManifest, runtime: Runtime) -> None:
         self._planned = planned
         self._runtime = runtime
-        self.state = diagnosis.WAITING
-        self.reason = ""
-        self.runs = self.missed = self.drifts = 0
-        self.last_run = 0
-        self.drift: list[str] = []
-        self.output = Output(runtime, planned, self._report)
-        self._process: Process | None = None
-        self._extract: Extract | None = None
-        self._launch: Launch | None = None
-        self._failures = 0
-        self._restart = False
-        self._stopped = False
-        self._started = time.monotonic()
-        self._code = workcopy.signature(self.source)
-        self._describe()
         delay = spread(runtime.intake.endpoint, planned.key, runtime.first_run_within)
-        self._timer: Timer | None = runtime.loop.call_later(delay, self._start)
+        self._course = Course(planned, runtime, delay)
+        self._mending: CopyJob | None = None
+        self.missed = self.drifts = 0
+        self.drift: list[str] = []
+        self._describe()
 
     @property
     def key(self) -> str:
@@ -103,59 +59,77 @@ class ManifestPlugin:
 
     @property
     def running(self) -> bool:
-        return self._process is not None
+        return self._course.phase.name == RUNNING
+
+    @property
+    def state(self) -> str:
+        return self._course.shown()[0]
+
+    @property
+    def reason(self) -> str:
+        return self._course.shown()[1]
+
+    @property
+    def runs(self) -> int:
+        return self._course.runs
+
+    @property
+    def last_run(self) -> int:
+        """Epoch s of its last start, 0 for none."""
+        return self._course.last_run
+
+    @property
+    def output(self) -> Output:
+        return self._course.output
 
     @property
     def code_time(self) -> int:
-        """Newest mtime of its code, epoch s."""
-        return self._code[0]
+        """Newest mtime of its code, epoch s; 0 before its first start."""
+        return self._course.code[0] if self._course.code is not None else 0
 
     @property
     def cycle(self) -> int:
         """Seconds between two starts of one that ends."""
-        return max(1, (self._launch.poll_ms if self._launch is not None else 1000) // 1000)
+        return max(1, int(self._course.poll_seconds))
 
     @property
     def source(self) -> str:
         """Its folder in the release, or the program that is bound by itself."""
         return os.path.join(self._runtime.plugin_dir, self._planned.path)
 
+    @property
+    def copy(self) -> WorkCopy | None:
+        """Its working copy, once its manifest was read; None for a program."""
+        return self._course.launch.copy if self._course.launch is not None else None
+
     def update(self, planned: PlannedManifest) -> None:
-        """New configuration or new code: begin anew, also out of the parking lot. Nothing new: see
-        whether the copy is still what it should be.
+        """New configuration: begin anew, also out of the parking lot."""
+        before, self._planned = self._planned, planned
+        if (planned.config, planned.format) != (before.config, before.format):
+            self._course.change(planned)
+            self._describe()
+
+    def looked(self, code: tuple[int, int, int], touched: bool, began: float) -> None:
+        """What a look at its files found, which began then (monotonic s): new code means to begin
+        anew, too; a copy that may have drifted is mended.
         """
-        code = workcopy.signature(self.source)
-        same = (planned.config, planned.format) == (self._planned.config, self._planned.format)
-        if same and code == self._code:
-            if not self._mend():
-                return
-        elif planned.format != self._planned.format:
-            self.output = Output(self._runtime, planned, self._report)
-        self._planned = planned
-        self._code = code
-        self._failures = 0
-        self._describe()
-        if self._process is not None:
-            self._restart = True
-            self._process.terminate("")
-        elif self._extract is not None:
-            self._restart = True
-            self._extract.stop()
-        else:
-            self._start_in(0.0)
+        course = self._course
+        # Before its first start, and while its copy is made, the start itself looks.
+        known = course.code is not None or course.phase.name == RESTING
+        if not known or course.phase.name == COPYING or self._is_stopped or began < course.code_at:
+            return
+        copy = self.copy
+        if code != course.code:
+            course.note_code(code)
+            course.begin_anew()
+            self._describe()
+        elif touched and copy is not None and self._may_mend:
+            self._mending = CopyJob(self._runtime, self.key, copy.mend, self._mended)
 
     def stop(self) -> None:
-        self._stopped = True
-        self._cancel_timer()
-        if self._process is not None:
-            self._runtime.ending.add(self.key)
-            self._process.terminate("")
-        elif self._extract is not None:
-            self._runtime.ending.add(self.key)
-            self._extract.stop()
-        else:
-            self.output.finish()
-            self._forget_secrets()
+        if self._mending is not None:
+            self._mending.stop()
+        self._course.stop()
 
     def view(self) -> dict[str, Any]:
         """The entry of `/plugins`."""
@@ -163,9 +137,34 @@ class ManifestPlugin:
 
     def next_run(self) -> int:
         """Epoch s of the next start that is planned, 0 for none."""
-        if self._timer is None or self.running:
-            return 0
-        return int(time.time() + self._timer.when - time.monotonic())
+        planned = self._course.phase.next_start
+        return 0 if planned is None else int(time.time() + planned - time.monotonic())
+
+    @property
+    def _may_mend(self) -> bool:
+        # What a failed postExtract, or one that runs, has made of the copy is no drift.
+        return self._mending is None and self._course.phase.name in (SCHEDULED, RUNNING)
+
+    @property
+    def _is_stopped(self) -> bool:
+        return self._course.phase.told == END
+
+    def _mended(self, code: int, drifted: Any, said: str) -> None:
+        self._mending = None
+        if self._is_stopped:
+            return
+        log = self._runtime.log
+        if code:
+            log.warning(f"plugin {self.key}: its copy cannot be mended: {said}")
+        elif drifted:
+            self.drifts += 1
+            self.drift = drifted
+            log.warning(
+                f"plugin {self.key}: its copy had drifted, "
+                f"{diagnosis.one_line(', '.join(drifted))}: kept aside and installed anew"
+            )
+            # Its failures count on: a plugin may spoil its own files at each start.
+            self._course.restart_process()
 
     def _describe(self) -> None:
         known = manifest_view.described(self.source)
@@ -173,156 +172,3 @@ class ManifestPlugin:
             self._runtime.intake.describe(definition.name, manifest_view.help_text(definition))
         if self._runtime.config["executor.aggregate"] and self.format == formats.BOUNDARY:
             self.output.gather({name: known[name].aggregate for name in known})
-
-    def _mend(self) -> bool:
-        """Whether the working copy had drifted; then it is what it should be again."""
-        copy = self._launch.copy if self._launch is not None else None
-        if copy is None or self._extract is not None:
-            return False
-        try:
-            found = copy.drift(self.source)
-        except OSError as failure:
-            self._runtime.log.warning(f"plugin {self.key}: its copy cannot be mended: {failure}")
-            return False
-        if not found:
-            return False
-        self.drifts += 1
-        self.drift = found
-        self._runtime.log.warning(
-            f"plugin {self.key}: its copy had drifted, {diagnosis.one_line(', '.join(found))}: "
-            "kept aside, installed anew, restarted"
-        )
-        return True
-
-    def _start_in(self, delay: float) -> None:
-        self._cancel_timer()
-        self._timer = self._runtime.loop.call_later(delay, self._start)
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _start(self) -> None:
-        self._timer = None
-        if self.key in self._runtime.ending:
-            self._start_in(ENDING_POLL)
-            return
-        self._started = time.monotonic()
-        try:
-            launch = manifest_launch.prepare(self._runtime, self._planned, self._code)
-            self._launch = launch
-            if launch.extract:
-                self._run_extract(launch)
-                return
-            self.last_run = int(time.time())
-            self._process = Process(
-                self._runtime, launch, self._planned.format, self.output, self._exited
-            )
-        except manifest_launch.CannotStart as trouble:
-            self._note(trouble.state, trouble.reason)
-        except (OSError, ValueError) as failure:
-            self._failed(f"cannot be started: {failure}")
-        else:
-            if not self.output.samples or self.state != diagnosis.OK:
-                self._note(diagnosis.RUNNING, "")
-
-    def _run_extract(self, launch: Launch) -> None:
-        from executor.manifest_extract import Extract
-
-        self._note(diagnosis.INSTALLING, f"runs its postExtract {launch.extract_command!r}")
-        self._extract = Extract(self._runtime, self.path, launch, self._extracted)
-
-    def _extracted(self, reason: str) -> None:
-        self._extract = None
-        if self._stopped:
-            self._runtime.ending.discard(self.key)
-            self._forget_secrets()
-        elif self._restart:
-            self._restart = False
-            self._start_in(0.0)
-        elif reason:
-            self._note(diagnosis.POSTEXTRACT_FAILED, reason)
-        else:
-            assert self._launch is not None and self._launch.copy is not None  # it made one
-            changed = self._launch.copy.set_extracted(self._launch.extract_command)
-            if changed:
-                self._runtime.log.info(
-                    f"plugin {self.key}: postExtract changed {', '.join(changed)}"
-                )
-            self._start_in(0.0)
-
-    def _report(self) -> None:
-        """It has printed something: while it runs, its state follows that."""
-        if self._process is None or self._process.ending:
-            return
-        if self.output.run_samples and self._planned.format.runs_for_ever:
-            self._note(diagnosis.OK, "")
-        elif self.state != diagnosis.OK:
-            self.reason = self.output.rejection
-
-    def _exited(self, code: int, why: str) -> None:
-        self._process = None
-        self.runs += 1
-        if self._stopped:
-            self._runtime.ending.discard(self.key)
-            self.output.finish()
-            self._forget_secrets()
-        elif self._restart:
-            self._restart = False
-            self._start_in(0.0)
-        elif why:
-            self._failed(why, diagnosis.TIMEOUT)
-        else:
-            self._ended(code)
-
-    def _ended(self, code: int) -> None:
-        assert self._launch is not None  # it ran
-        if self.format == formats.NAGIOS and 0 <= code <= 3:
-            self._failures = 0
-            self._note(diagnosis.OK, self.output.take_check(code))
-        elif code and not self._launch.ignore_errors:
-            outdated = python2_reason(self._launch.argv, self.output.last_stderr)
-            if outdated:
-                self._note(diagnosis.UNSUPPORTED_RUNTIME, diagnosis.one_line(outdated))
-            else:
-                self._failed(diagnosis.ending(code, self.output.last_stderr))
-            return
-        else:
-            self._failures = 0
-            if self.output.run_samples:
-                self._note(diagnosis.OK, "")
-            else:
-                why = self.output.rejection or "ended without printing a measurement"
-                self._note(diagnosis.NO_DATA, why)
-        ran = time.monotonic() - self._started
-        self._start_in(max(0.0, self._launch.poll_ms / 1000.0 - ran))
-
-    def _failed(self, reason: str, state: str = diagnosis.FAILED) -> None:
-        ran = time.monotonic() - self._started
-        self._failures = 1 if ran > SOUND_AFTER else self._failures + 1
-        if self._failures >= MAX_FAILURES and self.format == formats.BOUNDARY:
-            self._note(
-                diagnosis.PARKED,
-                f"failed {self._failures} times, the last time: {reason}; "
-                "it starts again when its configuration or code changes",
-            )
-            return
-        self._note(state, reason)
-        # A check of another format runs each step, as those who wrote it expect; a long-running
-        # one is not hurried either.
-        pause = self._runtime.config["executor.restart_pause"] * 2.0 ** min(
-            self._failures - 1, _MOST_DOUBLINGS
-        )
-        if not self._planned.format.runs_for_ever:
-            pause = 0.0
-        self._start_in(max(pause, self.cycle - ran))
-
-    def _forget_secrets(self) -> None:
-        workcopy.WorkCopy(self._runtime.state_dir, self.path, bool).forget_params()
-
-    def _note(self, state: str, reason: str) -> None:
-        if (state, reason) != (self.state, self.reason) and state not in _QUIET_STATES:
-            self._runtime.log.warning(f"plugin {self.key}: {state}: {reason}")
-        self.state = state
-        self.reason = reason

@@ -49,7 +49,7 @@ def entry(plugin: ManifestPlugin) -> dict[str, Any]:
     }
 
 
-def detail(plugin: ManifestPlugin, state_dir: str) -> dict[str, Any]:
+def detail(plugin: ManifestPlugin, state_dir: str, tree: str) -> dict[str, Any]:
     """The entry, and what takes reading files or is too long for a list of all plugins."""
     manifest = _manifest(plugin)
     found = dict(entry(plugin))
@@ -57,9 +57,11 @@ def detail(plugin: ManifestPlugin, state_dir: str) -> dict[str, Any]:
         found["Name"] = manifest.name
         found["Version"] = manifest.version
         found["Description"] = manifest.description
-        copy = WorkCopy(state_dir, plugin.path, manifest.ignores)
+        copy = WorkCopy(state_dir, tree, plugin.path, manifest.ignores)
         added = copy.added() if os.path.isdir(copy.folder) else []
         found["AddedFiles"] = {"count": len(added), "names": added[:_MAX_NAMES]}
+        head = copy.head
+        found["PostExtract"] = {"command": head.extracted, "protection": head.protection}
     found["Metrics"] = _metrics(plugin, manifest)
     found["Quarantined"] = plugin.output.quarantined
     found["DriftFiles"] = plugin.drift[:_MAX_NAMES]

@@ -7,7 +7,8 @@ from __future__ import annotations
 import json
 import os
 
-from agentplugin.plans import FsTree, PlannedScript, resolve
+from agentplugin.planned import PlannedScript
+from agentplugin.plans import FsTree, resolve
 from executor import diagnosis
 from executor.step_plugin import StepPlugin
 
@@ -15,14 +16,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Union
 
-    from agentplugin.plans import PlannedManifest
+    from agentplugin.planned import PlannedManifest
     from agentplugin.problems import Problem
     from executor.manifest_plugin import ManifestPlugin
+    from executor.manifest_watch import Watch
     from executor.runtime import Runtime
 
     Running = Union[StepPlugin, ManifestPlugin]
 
 _POLL_SECONDS = 1.0
+_TIDY_SECONDS = 6 * 3600.0
 _MAX_BINDINGS_BYTES = 4 << 20
 _NOT_FOUND = "binding-not-found"
 
@@ -40,6 +43,7 @@ class Plugins:
         "_running",
         "_runtime",
         "_seen",
+        "_watch",
         "bindings_error",
     )
 
@@ -51,12 +55,14 @@ class Plugins:
         self._hbs_bindings: list[str] = []
         self._no_release_said = False
         self._seen: object = None
+        self._watch: Watch | None = None
         self.bindings_error = ""
 
     def start(self) -> None:
         """Read the bindings, run what they name, and look for changes from now on."""
         self._poll()
         self._rescan()
+        self._tidy()
 
     def set_hbs_bindings(self, bindings: list[str]) -> None:
         """The newest answer of hbs; an empty one unbinds, as with the agent."""
@@ -82,6 +88,8 @@ class Plugins:
         self._keep_only(planned)
         for key, plan in planned.items():
             self._keep_or_start(key, plan)
+        if self._watch is not None:
+            self._watch.look()
         self._say_new(resolution.problems)
 
     def restart_all(self) -> None:
@@ -109,9 +117,9 @@ class Plugins:
         from executor.manifest_plugin import ManifestPlugin
         from executor.manifest_view import detail
 
-        state_dir = self._runtime.state_dir
+        runtime = self._runtime
         return {
-            key: detail(plugin, state_dir)
+            key: detail(plugin, runtime.state_dir, runtime.plugin_dir)
             for key, plugin in sorted(self._running.items())
             if isinstance(plugin, ManifestPlugin) and wanted in ("", key)
         }
@@ -144,6 +152,7 @@ class Plugins:
         # Here, not above: hosts without manifest plugins need not carry what runs them.
         from executor.manifest_plugin import ManifestPlugin
 
+        self._manifest_watch()
         running = self._running.get(key)
         if isinstance(running, ManifestPlugin):
             running.update(plan)
@@ -151,6 +160,24 @@ class Plugins:
         if running is not None:
             running.stop()
         self._running[key] = ManifestPlugin(plan, self._runtime)
+
+    def _manifest_watch(self) -> Watch:
+        if self._watch is None:
+            from executor.manifest_watch import Watch
+
+            self._watch = Watch(self._runtime, self._manifests)
+        return self._watch
+
+    def _manifests(self) -> list[ManifestPlugin]:
+        from executor.manifest_plugin import ManifestPlugin
+
+        return [found for found in self._running.values() if isinstance(found, ManifestPlugin)]
+
+    def _tidy(self) -> None:
+        # A host that never had a working copy need not carry what clears them up.
+        if os.path.isdir(os.path.join(self._runtime.state_dir, "manifest")):
+            self._manifest_watch().tidy()
+        self._runtime.loop.call_later(_TIDY_SECONDS, self._tidy)
 
     def _say_new(self, problems: list[Problem]) -> None:
         runtime = self._runtime

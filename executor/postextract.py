@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import resource
 import signal
@@ -14,6 +15,7 @@ import sys
 import time
 
 from executor.landlock import restrict_writes
+from executor.manifest_interpreters import by_shell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ LIMIT_CODE = 124
 """Exit code when a limit ended it, as timeout(1) has it; the last line of stderr says which."""
 
 MAX_PROCESSES = 256
+LEAST_FREE = 256 << 20
+"""Bytes that it must leave free on the disk, whoever fills it."""
 
 _LOOK_SECONDS = 0.2
 _END_SECONDS = 10.0
@@ -52,12 +56,12 @@ def run(argv: list[str], folder: str, home: str, env: dict[str, str], limits: Li
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     _empty(home)
     env = dict(env, HOME=home, TMPDIR=home)
-    before = _used(folder)
+    disk = _Disk(folder, home, limits.max_bytes)
     pid = os.fork()
     if pid == 0:
         _become(argv, folder, home, env, limits)
     try:
-        code, reason = _watch(pid, folder, home, before, limits)
+        code, reason = _watch(pid, disk, limits)
     finally:
         _end_descendants()
         _empty(home)
@@ -79,23 +83,28 @@ def _become(
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (limits.max_bytes, limits.max_bytes))
         devices = [path for path in _DEVICES if os.path.exists(path)]
-        if not restrict_writes([folder, home], devices):
-            os.write(2, b"this kernel has no Landlock: only the unit's sandbox holds it\n")
-        os.execve(argv[0], argv, env)
+        restrict_writes([folder, home], devices)
+        try:
+            os.execve(argv[0], argv, env)
+        except OSError as error:
+            shell = by_shell(argv) if error.errno == errno.ENOEXEC else []
+            if not shell:
+                raise
+            os.execve(shell[0], shell, env)
     except OSError as error:
         os.write(2, f"postExtract cannot be started: {error}\n".encode("utf-8", "replace"))
     finally:
         os._exit(127)
 
 
-def _watch(pid: int, folder: str, home: str, before: int, limits: Limits) -> tuple[int, str]:
+def _watch(pid: int, disk: _Disk, limits: Limits) -> tuple[int, str]:
     """(exit code, "") or (LIMIT_CODE, which limit)."""
     deadline = time.monotonic() + limits.seconds
     look_at_disk = time.monotonic() + _LOOK_SECONDS
     pause = 0.005
     while True:
-        found, status = os.waitpid(pid, os.WNOHANG)
-        if found:
+        status = _reap(pid)
+        if status is not None:
             code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
             if code == -signal.SIGXFSZ:
                 return LIMIT_CODE, f"wrote a file of more than {limits.max_bytes} bytes"
@@ -103,19 +112,34 @@ def _watch(pid: int, folder: str, home: str, before: int, limits: Limits) -> tup
         now = time.monotonic()
         if now > deadline:
             return LIMIT_CODE, f"did not end within {limits.seconds:g} s and was killed"
+        alive, ended = _descendants()
+        if len(alive) + len(ended) > MAX_PROCESSES:
+            return LIMIT_CODE, f"started more than {MAX_PROCESSES} processes and was killed"
         if now > look_at_disk:
             look_at_disk = now + _DISK_LOOK_SECONDS
-            if _used(folder) + _used(home) - before > limits.max_bytes:
-                return LIMIT_CODE, f"wrote more than {limits.max_bytes} bytes and was killed"
-        if len(_descendants()) > MAX_PROCESSES:
-            return LIMIT_CODE, f"started more than {MAX_PROCESSES} processes and was killed"
+            reason = disk.exceeded(alive)
+            if reason:
+                return LIMIT_CODE, f"{reason} and was killed"
         time.sleep(pause)
         pause = min(_LOOK_SECONDS, pause * 2)
 
 
-def _descendants() -> list[int]:
-    """Everything that has us above it."""
+def _reap(wanted: int = 0) -> int | None:
+    """Collect children that have ended: orphans of the postExtract are ours. The status of the
+    `wanted` one, once it is among them. ChildProcessError when none is left at all.
+    """
+    while True:
+        found, status = os.waitpid(-1, os.WNOHANG)
+        if found == wanted and wanted:
+            return status
+        if not found:
+            return None
+
+
+def _descendants() -> tuple[list[int], list[int]]:
+    """Everything that has us above it: what lives, and what has ended and is not collected."""
     parents: dict[int, list[int]] = {}
+    ended = set()
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
             continue
@@ -124,39 +148,79 @@ def _descendants() -> list[int]:
                 state, parent = stream.read().rpartition(b")")[2].split(None, 2)[:2]
         except OSError:
             continue
-        if state not in (b"Z", b"X"):
-            parents.setdefault(int(parent), []).append(int(entry))
+        parents.setdefault(int(parent), []).append(int(entry))
+        if state in (b"Z", b"X"):
+            ended.add(int(entry))
     found: list[int] = []
     waiting = [os.getpid()]
     while waiting:
         children = parents.get(waiting.pop(), [])
         found.extend(children)
         waiting.extend(children)
-    return found
+    return [pid for pid in found if pid not in ended], [pid for pid in found if pid in ended]
 
 
 def _end_descendants() -> None:
-    """Kill until none is left: what forks meanwhile is stopped first. The kernel may hold one for
-    longer than we wait.
-    """
+    """Kill until none is left. The kernel may hold one for longer than we wait."""
     deadline = time.monotonic() + _END_SECONDS
-    while time.monotonic() < deadline:
-        alive = _descendants()
-        for number in (signal.SIGSTOP, signal.SIGKILL):
-            for pid in alive:
-                with contextlib.suppress(OSError):
-                    os.kill(pid, number)
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+    with contextlib.suppress(ChildProcessError):
+        while time.monotonic() < deadline:
+            alive, _ended = _descendants()
+            # All are stopped before the first is killed, or they would fork meanwhile.
+            for number in (signal.SIGSTOP, signal.SIGKILL):
+                for pid in alive:
+                    with contextlib.suppress(OSError):
+                        os.kill(pid, number)
+            _reap()
             time.sleep(0.005)
-            continue
-        return
 
 
 def _stopped(_number: int, _frame: object) -> None:
     _end_descendants()
     os._exit(LIMIT_CODE)
+
+
+class _Disk:
+    """What a postExtract takes of the disk: in its folders, in files that it holds open and has
+    removed, and of what is free at all.
+    """
+
+    __slots__ = ("_before", "_folder", "_home", "_least_free", "_most")
+
+    def __init__(self, folder: str, home: str, most: int) -> None:
+        self._folder = folder
+        self._home = home
+        self._most = most
+        self._before = _used(folder)
+        # On a disk that is almost full already, half of the rest.
+        self._least_free = min(LEAST_FREE, _free(folder) // 2)
+
+    def exceeded(self, pids: list[int]) -> str:
+        """What is too much, or ""."""
+        grown = _used(self._folder) + _used(self._home) - self._before
+        if grown + _held(pids, os.stat(self._folder).st_dev) > self._most:
+            return f"wrote more than {self._most} bytes"
+        if _free(self._folder) < self._least_free:
+            return f"ran while the disk had less than {self._least_free} bytes left"
+        return ""
+
+
+def _free(folder: str) -> int:
+    about = os.statvfs(folder)
+    return about.f_bavail * about.f_frsize
+
+
+def _held(pids: list[int], device: int) -> int:
+    """Bytes of files on a device that these processes have open and that have no name any more."""
+    found: dict[int, int] = {}
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError):
+                    about = os.stat(f"/proc/{pid}/fd/{fd}")
+                    if about.st_dev == device and not about.st_nlink:
+                        found[about.st_ino] = about.st_blocks * 512
+    return sum(found.values())
 
 
 def _used(folder: str) -> int:

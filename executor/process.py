@@ -83,10 +83,14 @@ class Children:
         on_stderr: Callable[[bytes], None],
         on_exit: Callable[[Child], None],
         cwd: str = "",
+        stdin: int = 0,
     ) -> Child:
         """Start `argv[0]`; OSError when it cannot be executed, with nothing left open."""
         return self._start(
-            lambda out, err: _posix_spawn(argv, env, out, err, cwd), on_stdout, on_stderr, on_exit
+            lambda out, err: _posix_spawn(argv, env, (stdin, out, err), cwd),
+            on_stdout,
+            on_stderr,
+            on_exit,
         )
 
     def fork(
@@ -208,8 +212,10 @@ class _Reader:
             self._children._read(self._child, self._fd)
 
 
-def _posix_spawn(argv: list[str], env: dict[str, str], out: int, err: int, cwd: str) -> int:
-    actions = [(os.POSIX_SPAWN_DUP2, out, 1), (os.POSIX_SPAWN_DUP2, err, 2)]
+def _posix_spawn(
+    argv: list[str], env: dict[str, str], files: tuple[int, int, int], cwd: str
+) -> int:
+    actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(files) if fd]
     if not cwd:
         return os.posix_spawn(
             argv[0],

@@ -1,14 +1,12 @@
-"""What every plugin run needs, in one place, and the traces by which a killed executor's runs are
-found again.
-"""
+"""What every plugin run needs, in one place."""
 
 from __future__ import annotations
 
 import os
-import signal
 
 from executor.capture import Budget
-from executor.process import processes
+from executor.leftovers import EXECUTOR_MARK, PLUGIN_MARK, Sweeper
+from executor.turns import Turns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,25 +16,26 @@ if TYPE_CHECKING:
     from executor.loop import Loop
     from executor.process import Children
 
-MARKER = "PLUGFLEET_EXECUTOR"
-"""Variable in every plugin's environment: `<session id>:<state folder>` of the executor that
-started it.
-"""
-
-
 ENDING_POLL = 0.1
 """Seconds between two looks whether the last run of a plugin of before is over."""
 
 
 class Runtime:
-    """Shared by all plugins; `configure` takes over a new configuration between two runs."""
+    """Shared by all plugins; `configure` takes over a new configuration between two runs.
+
+    copying     turns for the work on working copies, which is the disk's
+    installing  turns for postExtracts, each of which may take all of the unit's memory
+    """
 
     __slots__ = (
+        "_stdin",
         "children",
         "config",
+        "copying",
         "ending",
         "env",
         "first_run_within",
+        "installing",
         "intake",
         "log",
         "logs",
@@ -44,6 +43,7 @@ class Runtime:
         "plugin_dir",
         "state_dir",
         "stdout",
+        "sweeper",
     )
 
     def __init__(
@@ -54,6 +54,10 @@ class Runtime:
         self.log = log
         self.intake = intake
         self.stdout = Budget()
+        self.sweeper = Sweeper(loop, log)
+        self.copying = Turns(loop)
+        self.installing = Turns(loop)
+        self._stdin: tuple[int, int] | None = None
         # Keys of plugins that were stopped and whose last run is not over yet: no second one
         # beside it.
         self.ending: set[str] = set()
@@ -72,39 +76,16 @@ class Runtime:
         # A release is read-only, and __pycache__ in one would count as tampering where it is not
         # (root).
         self.env["PYTHONDONTWRITEBYTECODE"] = "1"
-        self.env[MARKER] = f"{os.getsid(0)}:{self.state_dir}"
+        self.env[EXECUTOR_MARK] = f"{os.getsid(0)}:{self.state_dir}"
+        # One that is there belongs to the plugin that started this executor.
+        self.env.pop(PLUGIN_MARK, None)
 
+    def open_stdin(self) -> int:
+        """A pipe's end to read from, for programs that stay: nothing comes, and it ends with the
+        executor. OSError when too many files are open.
 
-def kill_leftovers(state_dir: str, log: Log) -> int:
-    """Kill what an executor that was killed itself left running, so that no plugin runs twice; how
-    many.
-
-    A process is one of those if it carries this state folder's marker and is still in the session
-    in which that executor was: a service that a plugin restarted on purpose left that session, and
-    lives on. Nothing is written per run for this: the kernel keeps the environment.
-    """
-    killed = 0
-    suffix = f":{state_dir}".encode()
-    for pid, name, _group, session in processes():
-        marker = _marker_of(pid)
-        if pid != os.getpid() and marker == b"%d" % session + suffix:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except OSError:
-                continue
-            killed += 1
-            log.info(f"killed {name} (pid {pid}), left running by an executor that was killed")
-    return killed
-
-
-def _marker_of(pid: int) -> bytes:
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as stream:
-            environment = stream.read()
-    except OSError:
-        return b""
-    prefix = MARKER.encode("ascii") + b"="
-    for entry in environment.split(b"\0"):
-        if entry.startswith(prefix):
-            return entry[len(prefix) :]
-    return b""
+        Those that read stdin end at its end: Telegraf's Go shim, many node programs.
+        """
+        if self._stdin is None:
+            self._stdin = os.pipe2(os.O_CLOEXEC)
+        return self._stdin[0]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from agentplugin.metrics import Batch
-    from agentplugin.plans import PlannedScript
+    from agentplugin.planned import PlannedScript
     from executor.loop import Timer
     from executor.process import Child
     from executor.runtime import Runtime

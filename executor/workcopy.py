@@ -5,279 +5,248 @@ first manager did (graphdat/relay, verifyPlugin).
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import time
 import zlib
 
+from executor import keptfiles, workfiles
 from executor.blobs import blob
+from executor.workfiles import PARAM_JSON, Listing
+from executor.workrecord import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+    from collections.abc import Callable, Collection
 
-PARAM_JSON = "param.json"
-KEPT_ARCHIVES = 20
-KEPT_FILE_BYTES = 1 << 20
+UNBOUND_SECONDS = 7 * 86400.0
+"""How long the copy of a plugin that is bound no more is kept: its own files are of use when it is
+bound again.
+"""
+
+_COPIES, _RECORDS = "manifest", "manifest.records"
 _LONGEST_NAME = 200
 
 
-def signature(folder: str) -> tuple[int, int, int]:
-    """(newest mtime in s, files, checksum over names, sizes, mtimes and modes): differs when the
-    code may differ.
-    """
-    newest = count = total = 0
-    for path in _files(folder):
-        try:
-            found = os.lstat(path)
-        except OSError:
-            continue
-        newest = max(newest, int(found.st_mtime))
-        count += 1
-        about = f"{path} {found.st_size} {found.st_mtime_ns} {found.st_mode}"
-        total ^= zlib.crc32(about.encode("utf-8", "surrogateescape"))
-    return newest, count, total
+class LinkRefused(Exception):
+    """Links of the plugin's folder lead out of the plugin tree, or round in circles."""
+
+    def __init__(self, links: list[str]) -> None:
+        super().__init__(
+            f"the link {links[0]} leads out of the plugin tree, or to a folder that holds it: put "
+            "what it means into the tree"
+        )
 
 
 class WorkCopy:
-    """One plugin's copy in `<state>/manifest/<name>`, and the record of what it should hold in
-    `<state>/manifest.records/<name>`, out of the plugin's sight.
+    """One plugin's copy in `<state>/manifest/<name>`, and the record of what it should hold.
 
+    path     the plugin's folder in the plugin tree `tree`
     ignores  whether a path below the folder is no part of the code (Manifest.ignores)
     """
 
-    __slots__ = ("_ignores", "_kept", "_record", "folder", "name")
+    __slots__ = ("_ignores", "_kept", "_record", "_source", "_tree", "folder", "name")
 
-    def __init__(self, state_dir: str, path: str, ignores: Callable[[str], bool]) -> None:
-        self.name = _flat(path)
-        self.folder = os.path.join(state_dir, "manifest", self.name)
-        self._record = os.path.join(state_dir, "manifest.records", self.name)
+    def __init__(
+        self, state_dir: str, tree: str, path: str, ignores: Callable[[str], bool]
+    ) -> None:
+        self.name = flat(path)
+        self.folder = os.path.join(state_dir, _COPIES, self.name)
+        self._record = os.path.join(state_dir, _RECORDS, self.name)
         self._kept = os.path.join(state_dir, "manifest.kept")
+        self._source = os.path.join(tree, path)
+        self._tree = tree
         self._ignores = ignores
 
-    def refresh(self, source: str, code: tuple[int, int, int]) -> None:
-        """Make the folder a copy of `source`, unless it is one of that `code` already. OSError
-        when the disk says no.
+    def is_of(self, code: tuple[int, int, int]) -> bool:
+        """Whether it was made of the plugin's folder when that had the signature `code`."""
+        return self.head.code == [*code, self._source] and os.path.isdir(self.folder)
+
+    def refresh(self) -> tuple[int, int, int]:
+        """Make the copy one of what the plugin's folder holds now, unless it is; the signature of
+        that. OSError when the disk says no, LinkRefused.
 
         Files that the plugin itself wrote stay, so that it keeps what it remembers between two
         releases.
         """
-        record = self._read()
-        wanted = [*code, source]
-        if record.get("code") == wanted and os.path.isdir(self.folder):
-            return
+        listing = Listing(self._source, self._tree)
+        if listing.refused:
+            raise LinkRefused(listing.refused)
+        code = listing.signature()
+        if self.is_of(code):
+            return code
+        record = Record.read(self._record)
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
-        for old in record.get("files", {}):
-            _remove(os.path.join(self.folder, old))
-        files = {}
-        for path in _files(source):
-            name = os.path.relpath(path, source)
-            if name.lower() == PARAM_JSON:
-                continue
-            target = os.path.join(self.folder, name)
-            _copy(path, target, self.folder)
+        for old in record.files:
+            workfiles.remove_below(self.folder, old)
+        record.files = {}
+        for name, origin in listing.origins.items():
+            workfiles.copy(origin, self.folder, name)
             # An ignored file is the plugin's to change: copied, never compared.
-            files[name] = ["", 0] if self._ignores(name) else [blob(target), _changed(target)]
-        self._write({"code": wanted, "extracted": None, "files": files})
+            record.files[name] = ["", 0] if self._ignores(name) else self._state_of(name)
+        record.code = [*code, self._source]
+        record.extracted = record.protection = ""
+        record.write()
+        return code
 
     @property
-    def extracted(self) -> str | None:
-        """The postExtract command that this copy has been through, or None."""
-        found = self._read().get("extracted")
-        return found if isinstance(found, str) else None
+    def head(self) -> Record:
+        """Its record without the files."""
+        return Record.read(self._record, files=False)
 
-    def set_extracted(self, command: str) -> list[str]:
+    def set_extracted(self, command: str, protection: str) -> list[str]:
         """postExtract went well: what it made of the files is right from now on; the names of
         those that it changed.
         """
-        record = self._read()
-        changed = []
-        for name, entry in record.get("files", {}).items():
-            if entry[0]:
-                path = os.path.join(self.folder, name)
-                found = blob(path)
-                if found != entry[0]:
-                    changed.append(name)
-                record["files"][name] = [found, _changed(path)]
-        record["extracted"] = command
-        self._write(record)
-        return changed
+        record = Record.read(self._record)
+        found = []
+        for name, entry in record.files.items():
+            if entry[0] and workfiles.changed(os.path.join(self.folder, name)) != entry[1]:
+                before, record.files[name] = entry[0], self._state_of(name)
+                if record.files[name][0] != before:
+                    found.append(name)
+        record.extracted = command
+        record.protection = protection
+        record.write()
+        return found
 
-    def drift(self, source: str) -> list[str]:
+    def touched(self) -> bool:
+        """Whether a file may have drifted: its change time is not what it was."""
+        return any(self._is_touched(name, entry) for name, entry in self._files().items())
+
+    def mend(self) -> list[str]:
         """Files that are not what they should be any more, each as "changed: x" or "missing: x".
 
         They are kept aside and installed anew; postExtract counts as not run then. OSError when
         the disk says no. A file whose change time is as it was is not read again.
         """
-        record = self._read()
+        record = Record.read(self._record)
+        suspects = [name for name, entry in record.files.items() if self._is_touched(name, entry)]
+        if not suspects:
+            return []
         found = []
-        touched = False
-        for name, entry in record.get("files", {}).items():
-            path = os.path.join(self.folder, name)
-            wanted, changed = entry
-            if not wanted or _changed(path) == changed:
-                continue
-            touched = True
-            if blob(path) == wanted:
-                entry[1] = _changed(path)
+        for name in suspects:
+            now = self._state_of(name)
+            if now[0] == record.files[name][0]:
+                record.files[name] = now
             else:
                 found.append(name)
         if found:
-            said = [
-                ("changed: " if os.path.lexists(os.path.join(self.folder, name)) else "missing: ")
-                + name
-                for name in found
-            ]
-            self._keep_aside(found)
-            for name in found:
-                path = os.path.join(self.folder, name)
-                _copy(os.path.join(source, name), path, self.folder)
-                record["files"][name] = [blob(path), _changed(path)]
-            record["extracted"] = None
-            self._write(record)
-            return said
-        if touched:
-            self._write(record)
-        return []
+            found = self._install(found, record)
+        record.write()
+        return found
 
     def added(self) -> list[str]:
         """Files that neither the release has nor `ignore` names: the plugin's own, or a guest's."""
-        known = self._read().get("files", {})
-        names = [os.path.relpath(path, self.folder) for path in _files(self.folder)]
-        return [name for name in names if name not in known and not self._ignores(name)]
+        known = self._files()
+        return sorted(
+            name
+            for name in workfiles.below(self.folder)
+            if name not in known and not self._ignores(name)
+        )
 
     def write_params(self, text: str) -> None:
-        """param.json, readable for this user only."""
-        write_secret(os.path.join(self.folder, PARAM_JSON), text)
+        """param.json, readable for this user only; one that is right is left alone."""
+        path = os.path.join(self.folder, PARAM_JSON)
+        if workfiles.read_secret(path) != text:
+            workfiles.write_secret(path, text)
 
-    def forget_params(self) -> None:
-        """The plugin does not run here any more: its secrets go."""
-        _remove(os.path.join(self.folder, PARAM_JSON))
+    def lacks(self, modules: str) -> list[str]:
+        """The modules that stand ready in a folder, and are not in the copy's node_modules."""
+        return [
+            name
+            for name in sorted(os.listdir(modules))
+            if os.path.isdir(os.path.join(modules, name))
+            and not os.path.lexists(os.path.join(self.folder, "node_modules", name))
+        ]
 
     def seed(self, modules: str) -> None:
-        """Copy the modules that stand ready in a folder into node_modules, where none of that name
-        is: npm then finds what its registry has no more.
-        """
-        for name in sorted(os.listdir(modules)):
+        """Copy those: npm then finds what its registry has no more."""
+        import shutil
+
+        for name in self.lacks(modules):
             target = os.path.join(self.folder, "node_modules", name)
-            if os.path.isdir(os.path.join(modules, name)) and not os.path.lexists(target):
-                import shutil  # 1 MB with what it imports, for those who seed modules
+            shutil.copytree(os.path.join(modules, name), target, symlinks=True)
 
-                shutil.copytree(os.path.join(modules, name), target, symlinks=True)
+    def _files(self) -> dict[str, list[object]]:
+        return Record.read(self._record).files
 
-    def _keep_aside(self, names: list[str]) -> None:
-        folder = os.path.join(self._kept, f"{self.name}-{int(time.time() * 1000)}")
+    def _is_touched(self, name: str, entry: list[object]) -> bool:
+        path = os.path.join(self.folder, name)
+        return bool(entry[0]) and workfiles.changed(path) != entry[1]
+
+    def _state_of(self, name: str) -> list[object]:
+        path = os.path.join(self.folder, name)
+        return [blob(path), workfiles.changed(path)]
+
+    def _install(self, names: list[str], record: Record) -> list[str]:
+        """Keep these files aside and copy them anew; what was wrong with each."""
+        origins = Listing(self._source, self._tree).origins
+        said = []
         for name in names:
-            path = os.path.join(self.folder, name)
-            if os.path.islink(path) or not os.path.isfile(path):
-                continue
-            if os.path.getsize(path) <= KEPT_FILE_BYTES:
-                _copy(path, os.path.join(folder, name), folder)
-        with contextlib.suppress(FileNotFoundError):
-            # The name ends with the moment, so the oldest is found across all plugins.
-            archives = sorted(os.listdir(self._kept), key=lambda name: name.rpartition("-")[2])
-            for old in archives[:-KEPT_ARCHIVES]:
-                _remove_folder(os.path.join(self._kept, old))
-
-    def _read(self) -> dict[str, Any]:
-        try:
-            with open(self._record, encoding="utf-8", errors="surrogateescape") as stream:
-                found = json.load(stream)
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
-
-    def _write(self, record: dict[str, Any]) -> None:
-        os.makedirs(os.path.dirname(self._record), mode=0o700, exist_ok=True)
-        write_secret(self._record, json.dumps(record))
+            there = os.path.lexists(os.path.join(self.folder, name))
+            said.append(f"changed: {name}" if there else f"missing: {name}")
+        keptfiles.keep(self._kept, self.name, self.folder, names)
+        for name in names:
+            if name in origins:
+                workfiles.copy(origins[name], self.folder, name)
+                record.files[name] = self._state_of(name)
+        record.extracted = record.protection = ""
+        return said
 
 
-def write_secret(path: str, text: str) -> None:
-    """Write a file that only this user may read, whole or not at all."""
-    temporary = path + ".tmp"
-    _remove(temporary)
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8", errors="surrogateescape") as stream:
-        stream.write(text)
-    os.replace(temporary, path)
+def forget_params(state_dir: str, path: str) -> None:
+    """The plugin of that path does not run here any more: its secrets go, and its copy in time."""
+    name = flat(path)
+    workfiles.remove(os.path.join(state_dir, _COPIES, name, PARAM_JSON))
+    _note_unbound(state_dir, name)
 
 
-def which(program: str, search_path: str) -> str:
-    """The first executable `program` on `search_path`, or ""."""
-    for folder in search_path.split(":"):
-        full = os.path.join(folder or ".", program)
-        if os.access(full, os.X_OK) and not os.path.isdir(full):
-            return full
-    return ""
+def tidy(state_dir: str, bound: Collection[str]) -> list[str]:
+    """Remove the secrets of copies whose plugin (by its path) is not bound, and those copies that
+    have been so for UNBOUND_SECONDS: the names of these.
+    """
+    kept = {flat(path) for path in bound}
+    gone = []
+    for name in os.listdir(os.path.join(state_dir, _COPIES)):
+        folder = os.path.join(state_dir, _COPIES, name)
+        if name in kept:
+            continue
+        params = os.path.join(folder, PARAM_JSON)
+        if os.path.lexists(params):
+            workfiles.remove(params)
+            _note_unbound(state_dir, name)
+        elif _unbound_for(state_dir, name) > UNBOUND_SECONDS:
+            if os.path.islink(folder) or not os.path.isdir(folder):
+                workfiles.remove(folder)
+            else:
+                workfiles.remove_folder(folder)
+            workfiles.remove(os.path.join(state_dir, _RECORDS, name))
+            gone.append(name)
+    return gone
 
 
-def _flat(path: str) -> str:
+def _note_unbound(state_dir: str, name: str) -> None:
+    # The record's own time says since when; a copy without a record goes at the next look.
+    try:
+        os.utime(os.path.join(state_dir, _RECORDS, name))
+    except OSError:
+        return
+
+
+def _unbound_for(state_dir: str, name: str) -> float:
+    try:
+        return time.time() - os.stat(os.path.join(state_dir, _RECORDS, name)).st_mtime
+    except OSError:
+        return float("inf")
+
+
+def flat(path: str) -> str:
     """One folder name for a path: a plugin inside another's folder gets a copy of its own."""
     name = path.replace("%", "%25").replace("/", "%2F")
+    if name.strip(".") == "":
+        # The tree itself is a plugin: "." would be the folder of all copies.
+        return name.replace(".", "%2E")
     if len(os.fsencode(name)) <= _LONGEST_NAME:
         return name
     cut = os.fsencode(name)[: _LONGEST_NAME - 10].decode("utf-8", "ignore")
     return f"{cut}~{zlib.crc32(os.fsencode(name)):08x}"
-
-
-def _files(folder: str) -> list[str]:
-    found: list[str] = []
-    for top, folders, names in os.walk(folder):
-        folders.sort()
-        links = [name for name in folders if os.path.islink(os.path.join(top, name))]
-        found.extend(os.path.join(top, name) for name in sorted([*names, *links]))
-    return found
-
-
-def _changed(path: str) -> int:
-    """A number that no program can set back; 0 where there is nothing."""
-    try:
-        found = os.lstat(path)
-    except OSError:
-        return 0
-    return found.st_ctime_ns
-
-
-def _copy(source: str, target: str, inside: str) -> None:
-    """Copy a file or a link; a link or file that stands where a folder of the path should be goes."""
-    folder = inside
-    for part in os.path.relpath(os.path.dirname(target), inside).split(os.sep):
-        folder = os.path.join(folder, part)
-        if os.path.islink(folder) or os.path.isfile(folder):
-            os.unlink(folder)
-    os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
-    if os.path.isdir(target) and not os.path.islink(target):
-        _remove_folder(target)
-    _remove(target)
-    if os.path.islink(source):
-        os.symlink(os.readlink(source), target)
-        return
-    mode = 0o700 if os.stat(source).st_mode & 0o100 else 0o600
-    fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with open(source, "rb") as reader, os.fdopen(fd, "wb") as writer:
-        while True:
-            piece = reader.read(65536)
-            if not piece:
-                return
-            writer.write(piece)
-
-
-def _remove_folder(folder: str) -> None:
-    for top, folders, names in os.walk(folder, topdown=False):
-        for name in names:
-            _remove(os.path.join(top, name))
-        for name in folders:
-            path = os.path.join(top, name)
-            if os.path.islink(path):
-                _remove(path)
-            else:
-                os.rmdir(path)
-    os.rmdir(folder)
-
-
-def _remove(path: str) -> None:
-    # Not there, or a directory: then writing the file says so.
-    with contextlib.suppress(OSError):
-        os.unlink(path)

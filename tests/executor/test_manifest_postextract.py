@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.executor.harness import Host, alive, wait_until
-from tests.executor.manifest_source import LOOPS, copy_of, install
+from tests.executor.manifest_source import LOOPS, copy_of, detail, install
 
 PRINTS = "print('TEST_VALUE 1')\n"
 
@@ -72,6 +72,8 @@ def test_it_runs_once_with_param_json_there_and_what_it_makes_is_run(host: Host)
     host.stop()
     host.start()
     host.wait_state("check", "ok")
+    done = detail(host)["PostExtract"]
+    assert done["command"] == "python3 prepare.py $(host)" and "Landlock" in done["protection"]
     assert (copy_of(host) / "count").read_text() == "x"
     assert not (host.root / "state/manifest.home/check").exists()
     (host.root / "plugin/check/main.py").write_text("print('TEST_VALUE 2')\n")
@@ -154,3 +156,59 @@ def test_unbinding_and_kill_9_end_it_with_all_that_it_started(host: Host) -> Non
     wait_until(lambda: len(marked_alive(mark)) >= 3, "it runs again")
     host.stop(signal.SIGKILL)
     wait_until(lambda: not marked_alive(mark), "all of it ended again")
+
+
+def test_they_run_one_at_a_time_and_the_others_say_that_they_wait(host: Host) -> None:
+    for name in ("one", "two"):
+        install(host, PRINTS, name, postExtract="sh prepare.sh")
+        (host.root / "plugin" / name / "prepare.sh").write_text(
+            f"while [ ! -e {host.root}/go ]; do sleep 0.02; done\n"
+        )
+    host.bind("one", "two")
+    allow(host)
+    host.start()
+
+    def reasons() -> list[str]:
+        entries = host.plugins().values()
+        return sorted(entry["Reason"] for entry in entries if entry["State"] == "installing")
+
+    runs, waits = wait_until(lambda: len(reasons()) == 2 and reasons(), "both want to")
+    assert runs == "runs its postExtract 'sh prepare.sh'"
+    assert waits in (
+        f"waiting to install: the postExtract of {name} comes first" for name in ("one", "two")
+    )
+    (host.root / "go").touch()
+    for name in ("one", "two"):
+        host.wait_state(name, "ok")
+
+
+def test_one_that_took_the_executor_with_it_is_not_begun_at_each_start(host: Host) -> None:
+    install(host, PRINTS, postExtract="sh prepare.sh")
+    (host.root / "plugin/check/prepare.sh").write_text("echo >> runs; sleep 60\n")
+    host.bind("check")
+    allow(host)
+    host.start()
+    runs = copy_of(host) / "runs"
+    wait_until(runs.exists, "it runs")
+    host.stop(signal.SIGKILL)
+    host.start()
+    entry = host.wait_state("check", "postextract-failed")
+    assert "was begun 1 times and did not end well: tried again in" in entry["Reason"]
+    assert entry["NextRun"] and runs.read_text() == "\n"
+    host.bind({"plugin": "check", "config": {"host": "another"}})
+    wait_until(lambda: runs.read_text() == "\n\n", "a new configuration tries it at once")
+
+
+def test_nothing_of_it_outlives_the_process_that_holds_it(host: Host) -> None:
+    install(host, PRINTS, postExtract="sh prepare.sh")
+    (host.root / "plugin/check/prepare.sh").write_text(
+        "echo $PPID > holder\nsetsid sh -c 'echo $$ > inner; exec sleep 60' &\nwait\n"
+    )
+    host.bind("check")
+    allow(host)
+    host.start()
+    inner, holder = copy_of(host) / "inner", copy_of(host) / "holder"
+    wait_until(lambda: inner.exists() and inner.read_text().strip(), "it runs")
+    os.kill(int(holder.read_text()), signal.SIGKILL)
+    assert "SIGKILL" in host.wait_state("check", "postextract-failed")["Reason"]
+    assert not alive(int(inner.read_text()))

@@ -256,6 +256,7 @@ def test_a_release_that_could_not_be_read_is_tried_again(
     fleet.publish(2, not_executable="sys/bad/60_a.sh")
     fleet.add("old1", "web", kind="falcon")
     with GoClient(hbs.port) as agent:
+        until_told(agent, "old1", BOTH)
         heard(fleet, agent, "old1", OLD)
         until_told(agent, "old1", BOTH)
         broken = False
