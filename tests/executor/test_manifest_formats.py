@@ -132,3 +132,15 @@ def test_a_line_of_many_values_costs_what_as_many_lines_do(host: Host) -> None:
     host.start()
     wait_until(lambda: "prints more than 500 values/s: throttled" in host.log, "throttled")
     assert host.plugins()["tele/wide()"]["Samples"] <= 32_000
+
+
+def test_new_code_restarts_a_program_that_stays(host: Host) -> None:
+    host.script("checks/execd", "echo m a=1\ncat > /dev/null\n")
+    host.bind({"plugin": "checks/execd", "format": "telegraf-execd", "step": 1})
+    host.start()
+    assert host.wait_state("checks/execd()", "ok")["LastValue"]["value"] == 1
+    host.script("checks/execd", "echo m a=23\ncat > /dev/null\n")
+    host.get("/plugin/update")  # there is nothing to update, but it looks afterwards
+    wait_until(
+        lambda: host.plugins()["checks/execd()"]["LastValue"]["value"] == 23, "the new one runs"
+    )
