@@ -175,11 +175,16 @@ class Output:
         self._stderr.write(data)
         self._say(self._within_budget(self._stderr_lines.add(data), len(data)))
 
-    def end(self) -> None:
-        """The run is over: what it left without a line end counts too."""
+    def end(self, whole: bool) -> None:
+        """The run is over. A last line without a line end counts if it is `whole`: of a program that was
+        ended in the middle of it, 53 may be the beginning of 5342.
+        """
         self._child = None
-        if self._planned.format.name != formats.NAGIOS:
-            self._take(self._lines.end())
+        rest = self._lines.end()
+        if rest and not whole:
+            self._reject("it ended in the middle of its last line")
+        elif self._planned.format.name != formats.NAGIOS:
+            self._take(rest)
         self._say(self._stderr_lines.end())
         self._stderr.end()
 

@@ -133,8 +133,9 @@ class Process:
 
     def _on_exit(self, child: Child) -> None:
         self._cancel_timer()
+        by_itself = not self.ending and child.code == 0
         self.ending = True
-        self._output.end()
+        self._output.end(whole=by_itself)
         self.left_behind = len(child.left_behind)
         self._runtime.sweeper.sweep(self._mark, self._swept)
 

@@ -126,12 +126,12 @@ def test_a_line_of_many_values_costs_what_as_many_lines_do(host: Host) -> None:
         "tele/wide",
         "#!/usr/bin/python3\nimport time\n"
         "line = 'w ' + ','.join('f%d=1' % n for n in range(2000))\n"
-        "for _ in range(20):\n    print(line, flush=True)\ntime.sleep(60)\n",
+        "for _ in range(60):\n    print(line, flush=True)\ntime.sleep(60)\n",
     )
     host.bind(program("telegraf-execd", path="tele/wide"))
     host.start()
     wait_until(lambda: "prints more than 500 values/s: throttled" in host.log, "throttled")
-    assert host.plugins()["tele/wide()"]["Samples"] <= 32_000
+    assert host.plugins()["tele/wide()"]["Samples"] <= 60_000  # of 120,000
 
 
 def test_new_code_restarts_a_program_that_stays(host: Host) -> None:
@@ -144,3 +144,17 @@ def test_new_code_restarts_a_program_that_stays(host: Host) -> None:
     wait_until(
         lambda: host.plugins()["checks/execd()"]["LastValue"]["value"] == 23, "the new one runs"
     )
+
+
+def test_half_a_line_is_no_value(host: Host) -> None:
+    host.script("tele/half", "#!/bin/sh\nprintf 'cpu a=1\\ncpu a=53'\nexec sleep 60\n")
+    host.script("tele/whole", "#!/bin/sh\nprintf 'disk a=5'\n")
+    host.bind(
+        program("telegraf-execd", path="tele/half"), program("telegraf-exec", path="tele/whole")
+    )
+    host.start()
+    host.wait_state("tele/half()", "ok")
+    wait_until(lambda: host.plugins()["tele/whole()"]["Samples"] == 1, "a whole one counts")
+    host.bind(program("telegraf-exec", path="tele/whole"))
+    wait_until(lambda: "tele/half()" not in host.plugins(), "it was stopped")
+    assert [sample["value"] for sample in host.samples() if sample["metric"] == "cpu.a"] == [1.0]
