@@ -12,6 +12,7 @@ from agentplugin import formats
 from agentplugin.measurements import MAX_LINE, Event
 from executor import diagnosis
 from executor.capture import LineBuffer
+from executor.manifest_budget import Budget
 from executor.manifest_readers import (
     NAGIOS_BYTES,
     LineReader,
@@ -28,20 +29,11 @@ if TYPE_CHECKING:
 
     from agentplugin.metrics import Metric
     from agentplugin.planned import PlannedManifest
-    from executor.loop import Timer
     from executor.manifest_aggregate import Aggregate
     from executor.process import Child
     from executor.runtime import Runtime
 
-LINES_AT_ONCE = 30000
-LINES_PER_SECOND = 500.0
-"""A plugin may print LINES_AT_ONCE lines, or values, in a burst and LINES_PER_SECOND for ever."""
-
-THROTTLE_SECONDS = 1.0
-"""How long a plugin that printed more is not read: its pipe fills, and it waits."""
-
 LINE_BYTES = 4 * MAX_LINE
-_BYTES_LIKE_A_LINE = 1024
 _REMEMBERED = 20
 _QUARANTINED_NAMES = 50
 _SHOWN = 500
@@ -54,26 +46,21 @@ class Output:
     report      is called whenever it has printed something
     rejected    lines that gave nothing, undeclared ones among them
     quarantined  values of metrics that the manifest does not declare, by name
-    throttled   lines that were thrown away because they were too many
     events, messages  how many came; the last 20 are in `recent_events`, `recent_messages`
     """
 
     __slots__ = (
         "_aggregate",
-        "_child",
-        "_is_throttled",
+        "_budget",
         "_kept",
         "_lines",
         "_planned",
         "_reader",
-        "_refilled",
         "_report",
-        "_resume",
         "_runtime",
         "_stderr",
         "_stderr_began",
         "_stderr_lines",
-        "_tokens",
         "events",
         "last_heard",
         "last_value",
@@ -85,7 +72,6 @@ class Output:
         "rejection",
         "run_samples",
         "samples",
-        "throttled",
         "undeclared",
     )
 
@@ -97,11 +83,8 @@ class Output:
         self._planned = planned
         self._stderr = StderrLog(runtime.logs, planned.path, ",".join(planned.format.args))
         self._aggregate: Aggregate | None = None
-        self._is_throttled = False
-        self._resume: Timer | None = None
-        self._tokens = float(LINES_AT_ONCE)
-        self._refilled = time.monotonic()
-        self.samples = self.rejected = self.undeclared = self.throttled = 0
+        self._budget = Budget(runtime, planned.key)
+        self.samples = self.rejected = self.undeclared = 0
         self.events = self.messages = 0
         self.quarantined: dict[str, int] = {}
         self.recent_events: collections.deque[dict[str, Any]] = collections.deque(
@@ -126,7 +109,7 @@ class Output:
         self._lines = LineBuffer(LINE_BYTES)
         self._stderr_lines = LineBuffer(LINE_BYTES)
         self._kept = b""
-        self._child: Child | None = None
+        self._budget.child = None
         self.run_samples = 0
         self.rejection = ""
         self.last_heard = self._stderr_began = time.monotonic()
@@ -144,9 +127,14 @@ class Output:
         if self._aggregate is not None:
             self._aggregate.flush()
 
+    @property
+    def throttled(self) -> int:
+        """Lines that were thrown away because they were too many."""
+        return self._budget.throttled
+
     def belongs_to(self, child: Child | None) -> None:
         """Whom to let wait when it prints too much."""
-        self._child = child
+        self._budget.child = child
 
     @property
     def last_stderr(self) -> str:
@@ -156,14 +144,14 @@ class Output:
         self.last_heard = time.monotonic()
         if self._planned.format.name == formats.NAGIOS:
             self._kept += data[: NAGIOS_BYTES - len(self._kept)]
-            self._within_budget([], len(data))
+            self._budget.admit([], len(data))
             return
         before = self._lines.too_long
         lines = self._lines.add(data)
         if self._lines.too_long > before:
             self._reject(f"printed a line longer than {LINE_BYTES} bytes")
             self._report()
-        self._take(self._within_budget(lines, len(data)))
+        self._take(self._budget.admit(lines, len(data)))
 
     def on_stderr(self, data: bytes) -> None:
         """Each line is a message, not a fault: plugins say ordinary things there."""
@@ -173,13 +161,13 @@ class Output:
             self._stderr_began = now
             self._stderr.begin()
         self._stderr.write(data)
-        self._say(self._within_budget(self._stderr_lines.add(data), len(data)))
+        self._say(self._budget.admit(self._stderr_lines.add(data), len(data)))
 
     def end(self, whole: bool) -> None:
         """The run is over. A last line without a line end counts if it is `whole`: of a program that was
         ended in the middle of it, 53 may be the beginning of 5342.
         """
-        self._child = None
+        self._budget.child = None
         rest = self._lines.end()
         if rest and not whole:
             self._reject("it ended in the middle of its last line")
@@ -203,40 +191,6 @@ class Output:
         said = check.text or "printed nothing"
         return diagnosis.one_line(f"{nagios.STATES[code]}: {said}")
 
-    def _within_budget(self, lines: list[bytes], size: int) -> list[bytes]:
-        now = time.monotonic()
-        self._tokens = min(
-            float(LINES_AT_ONCE), self._tokens + (now - self._refilled) * LINES_PER_SECOND
-        )
-        self._refilled = now
-        self._tokens -= max(len(lines), size / _BYTES_LIKE_A_LINE)
-        if self._tokens >= 0:
-            return lines
-        kept = lines[: max(0, len(lines) + int(self._tokens))]
-        self._tokens = 0.0
-        self._throttle(len(lines) - len(kept), THROTTLE_SECONDS)
-        return kept
-
-    def _charge(self, values: int) -> None:
-        """A line of InfluxDB may hold thousands of values, and each costs what a line does."""
-        self._tokens -= values
-        if self._tokens < 0:
-            self._throttle(0, max(THROTTLE_SECONDS, -self._tokens / LINES_PER_SECOND))
-
-    def _throttle(self, lost: int, seconds: float) -> None:
-        if not self._is_throttled:
-            self._is_throttled = True
-            self._runtime.log.warning(
-                f"plugin {self._planned.key}: prints more than {LINES_PER_SECOND:g} values/s: "
-                "throttled"
-            )
-        self.throttled += lost
-        if self._child is not None:
-            self._child.pause(True)
-            if self._resume is not None:
-                self._resume.cancel()
-            self._resume = self._runtime.loop.call_later(seconds, self._child.pause, False)
-
     def _take(self, lines: list[bytes]) -> None:
         now = time.time()
         metrics: list[Metric] = []
@@ -251,7 +205,7 @@ class Output:
                 if found.undeclared:
                     self._quarantine(found.undeclared)
         if len(metrics) > len(lines):
-            self._charge(len(metrics) - len(lines))
+            self._budget.charge(len(metrics) - len(lines))
         if metrics and self._aggregate is not None:
             self.run_samples += len(metrics)
             self._aggregate.add(metrics)
