@@ -9,9 +9,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import joinedload
 
 from controller.auth.vault import Vault
-from controller.bindings import service
+from controller.bindings import configs, service
 from controller.bindings.models import BindingRow
 from controller.bindings.schemas import BindingCreate, BindingPatch, BindingView
+from controller.bindings.sealing import Stored
 from controller.catalog.deps import newest_tree
 from controller.catalog.tree import GitTree
 from controller.fleet.models import Hostgroup
@@ -28,6 +29,20 @@ Id = Annotated[int, Path(ge=1, le=2**31 - 1, description="The binding's number."
 Tree = Annotated[GitTree | None, Depends(newest_tree)]
 
 
+def _tree_of_new(tree: Tree, body: BindingCreate) -> GitTree | None:
+    """The newest tree; git was asked for the plugin's manifest before the route's own session begins."""
+    configs.look_at(tree, body.plugin)
+    return tree
+
+
+def _tree_of_known(tree: Tree, opened: Open, id: Id, body: BindingPatch) -> GitTree | None:
+    """As `_tree_of_new`, of a binding that is there."""
+    with opened.database.read() as session:
+        plugin = session.scalar(select(BindingRow.plugin).where(BindingRow.id == id))
+    configs.look_at(tree, body.plugin or plugin or "")
+    return tree
+
+
 def _view(binding: BindingRow, vault: Vault, told_of: GitTree | None = None) -> BindingView:
     """A binding as answers show it; with a tree, what its manifest does not know is told."""
     return BindingView(
@@ -35,7 +50,7 @@ def _view(binding: BindingRow, vault: Vault, told_of: GitTree | None = None) -> 
         hostgroup=binding.hostgroup.name,
         plugin=binding.plugin,
         config=binding.config,
-        config_secrets=sorted(vault.open(binding.secrets)),
+        config_secrets=Stored(binding.config, vault.open(binding.secrets)).paths(),
         format=binding.format,
         step=binding.step,
         warnings=service.warnings(vault, binding, told_of) if told_of else [],
@@ -100,7 +115,7 @@ def show_binding(
 def create_binding(
     by: Operator,
     opened: Open,
-    tree: Tree,
+    tree: Annotated[GitTree | None, Depends(_tree_of_new)],
     session: Writing,
     response: Response,
     body: BindingCreate,
@@ -129,7 +144,7 @@ def create_binding(
 def change_binding(
     by: Operator,
     opened: Open,
-    tree: Tree,
+    tree: Annotated[GitTree | None, Depends(_tree_of_known)],
     session: Writing,
     response: Response,
     id: Id,

@@ -7,17 +7,21 @@ without a secret's value.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from agentplugin import formats
+from agentplugin.bindings import BindingError, parse_binding
 from agentplugin.manifest import Manifest, ManifestError, parse
+from agentplugin.parameters import POLL_INTERVAL
 from agentplugin.plans import MANIFEST_NAME, Tree
-from agentplugin.problems import ERROR, Problem
-from controller.bindings.merging import Form, laid
-from controller.bindings.sealing import Sealed, plain
+from agentplugin.problems import ERROR, WARNING, Problem
+from controller.bindings.merging import ITEMS, Form
+from controller.bindings.places import Sealed
+from controller.bindings.sealing import plain
 from controller.errors import Invalid
 
 _SHAPE = re.compile(r"items\[\d+\]")
@@ -45,7 +49,7 @@ class Finding:
 
     @property
     def is_gap(self) -> bool:
-        """Whether something is only missing, which an override of the host's may bring."""
+        """Whether something is only missing, which a host may have from another hostgroup or its override."""
         return self.code in _INCOMPLETE
 
     def __str__(self) -> str:
@@ -63,26 +67,38 @@ class Manifests:
         self._tree = tree
         self._known: dict[str, Manifest | None] = {}
 
+    @property
+    def are_known(self) -> bool:
+        """Whether there is a tree, so that what has no manifest in it has none."""
+        return self._tree is not None
+
     def of(self, plugin: str) -> Manifest | None:
         """The manifest of a folder; None where there is none that can be read."""
-        if plugin not in self._known:
-            self._known[plugin] = self._read(plugin)
-        return self._known[plugin]
-
-    def _read(self, plugin: str) -> Manifest | None:
         path = MANIFEST_NAME if plugin == "." else f"{plugin}/{MANIFEST_NAME}"
         if self._tree is None or not self._tree.isfile(path):
-            return None
-        try:
-            return parse(self._tree.read(path), path)
-        except (ManifestError, OSError):
-            return None  # the lint says it, and publishing refuses it
+            return None  # not kept: people may ask for whatever name comes to their minds
+        if plugin not in self._known:
+            self._known[plugin] = _read(self._tree, path)
+        return self._known[plugin]
+
+
+def _read(tree: Tree, path: str) -> Manifest | None:
+    try:
+        return parse(tree.read(path), path)
+    except (ManifestError, OSError):
+        return None  # the lint says it, and publishing refuses it
 
 
 @lru_cache(maxsize=4)
 def manifests_of(tree: Tree | None) -> Manifests:
     """The manifests of a tree that is asked for again and again, as the newest release's is."""
     return Manifests(tree)
+
+
+def look_at(tree: Tree | None, plugin: str) -> None:
+    """Read what is held against a plugin in a transaction, which does not wait for git."""
+    with suppress(BindingError):
+        manifests_of(tree).of(parse_binding(plugin).text)
 
 
 def check(manifest: Manifest | None, config: Mapping[str, Any]) -> list[Finding]:
@@ -102,7 +118,25 @@ def check(manifest: Manifest | None, config: Mapping[str, Any]) -> list[Finding]
         if problem.code == "config-required" and value == Sealed(None):
             continue
         found.append(_finding(problem, place, secret=_holds_secret(value)))
-    return found
+    return found + _beside_items(manifest, config)
+
+
+def _beside_items(manifest: Manifest, config: Mapping[str, Any]) -> list[Finding]:
+    """What stands beside the items, where no item has it."""
+    if manifest.param_array is None:
+        return []
+    params = {param.key for param in manifest.param_schema}
+    return [
+        Finding(
+            f"config.{key}",
+            "config-unknown",
+            WARNING,
+            f"config.{key} stands beside the items, where the manifest has no parameters",
+            f"give it in each item: items[0].{key}" if key in params else "take it out",
+        )
+        for key in config
+        if key not in (ITEMS, POLL_INTERVAL)
+    ]
 
 
 def check_form(manifests: Manifests, form: Form) -> list[Finding]:
@@ -116,25 +150,28 @@ def check_form(manifests: Manifests, form: Form) -> list[Finding]:
 
 
 def check_filled(
-    form: Form, overrides: Iterable[Mapping[str, Any]], manifests: Manifests
+    form: Form, on_hosts: Callable[[], Iterable[Form]], manifests: Manifests
 ) -> list[Finding]:
     """What is wrong with the configuration of a hostgroup's binding.
 
-    What is only missing is nothing wrong where the override of every host brings it.
+    What is only missing is nothing wrong where all hosts have it from elsewhere.
 
     Args:
-        overrides: of every host of the hostgroup; none where one of them has none.
+        on_hosts: gives what the binding comes to on each host of the hostgroup; asked only where something is
+            missing.
     """
     found = check_form(manifests, form)
-    errors = [finding for finding in found if finding.is_error]
-    patches = list(overrides)
-    if not errors or not patches or not all(finding.is_gap for finding in errors):
+    if not any(finding.is_gap for finding in found):
         return found
-    for patch in patches:
-        filled = form._replace(config=laid(form.config or {}, patch))
-        if any(finding.is_error for finding in check_form(manifests, filled)):
-            return found
-    return [finding for finding in found if not finding.is_error]
+    forms = list(on_hosts())
+    if not forms or any(is_incomplete(manifests, merged) for merged in forms):
+        return found
+    return [finding for finding in found if not finding.is_gap]
+
+
+def is_incomplete(manifests: Manifests, form: Form) -> bool:
+    """Whether something is missing in a configuration."""
+    return any(finding.is_gap for finding in check_form(manifests, form))
 
 
 def need_fit(found: Iterable[Finding], field: str = "body") -> None:

@@ -18,6 +18,8 @@ from agentplugin.bindings import BindingError, parse_binding
 Label = TypeVar("Label")
 CONFLICT = "binding-config-conflict"
 ITEMS = "items"
+ARGS = "args"
+"""The arguments of a program that has a format: they stand in the list of processes, and say what it is."""
 
 
 class Form(NamedTuple):
@@ -104,7 +106,7 @@ class Merged(Generic[Label]):
 
     Attributes:
         labels: of all layers, also of those that contradict the first.
-        conflict: what two of them disagree about, or empty.
+        conflict: what two of them disagree about, or what the override may not change; else empty.
         overridden: whether the host has an override of its own.
         formless: a binding that has no form, as it was given; else None.
     """
@@ -168,8 +170,11 @@ def laid(config: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, An
 
 
 def identity(value: Any) -> str:
-    """A text that is equal for equal JSON alone; Python takes 1, 1.0 and true for equal."""
-    return json.dumps(value, sort_keys=True, default=vars)
+    """A text that is equal for equal JSON alone; Python takes 1, 1.0 and true for equal.
+
+    Of a `Sealed` value it is the value that counts, not the name that it is kept by.
+    """
+    return json.dumps(value, sort_keys=True, default=lambda sealed: {"sealed": sealed.value})
 
 
 def _order(merged: Merged[Any]) -> tuple[bool, str]:
@@ -221,14 +226,20 @@ class _Plugin(Generic[Label]):
 
     def merged(self, override: Mapping[str, Any] | None) -> Merged[Label]:
         """What it comes to with the host's override."""
-        form, config = self._form, self._config
+        form, config, conflict = self._form, self._config, self._conflict
+        if form.format and override is not None and ARGS in override:
+            override = {key: value for key, value in override.items() if key != ARGS}
+            conflict = conflict or (
+                f"the override of {form.key!r} has {ARGS!r}, which would make it another program: "
+                "the arguments stay"
+            )
         final = config if override is None else laid(config, override)
         bare = self._is_text and override is None
         return Merged(
             form=form._replace(config=None if bare else final),
             labels=self._labels,
             origins=self._origins(final, override or {}),
-            conflict=self._conflict,
+            conflict=conflict,
             overridden=override is not None,
         )
 

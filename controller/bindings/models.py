@@ -28,7 +28,7 @@ class BindingRow(Base):
         format: what it prints, see agentplugin.formats; empty is what its kind prints by itself.
         step: seconds between two starts; 0 without a format.
         config: a manifest plugin's configuration items, else None.
-        secrets: encrypted JSON of the items' passwords by their paths (see sealing), or empty.
+        secrets: encrypted JSON of the items' passwords by their names (see sealing), or empty.
     """
 
     __tablename__ = "bindings"

@@ -3,9 +3,9 @@ its manifests call a password sealed when it is."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy import select
@@ -16,14 +16,24 @@ from agentplugin.plans import Tree, resolve
 from controller.audit.service import record
 from controller.auth.principal import Principal
 from controller.auth.vault import Vault
-from controller.bindings.configs import Manifests, check_filled, manifests_of
-from controller.bindings.merging import Form
+from controller.bindings.configs import Manifests, check_filled, check_form, manifests_of
+from controller.bindings.merging import Form, Layer, merge
 from controller.bindings.models import BindingRow, OverrideRow
-from controller.bindings.sealing import Stored, plain, seal_passwords, store
+from controller.bindings.sealing import Stored, names, plain, seal_passwords, store
 from controller.database.base import now
 from controller.errors import Invalid
 from controller.fleet.access import EVERY_HOST
 from controller.fleet.models import Host, Hostgroup, Membership
+from controller.fleet.variables import merge_order
+
+_COLUMNS = (
+    BindingRow.plugin,
+    BindingRow.key,
+    BindingRow.config,
+    BindingRow.secrets,
+    BindingRow.format,
+    BindingRow.step,
+)
 
 
 @dataclass(frozen=True)
@@ -32,55 +42,36 @@ class InUse:
 
     Attributes:
         form: with `Sealed` values.
-        overrides: of every host of the hostgroup; empty where one of them, or every one, has none.
     """
 
+    hostgroup_id: int
     hostgroup: str
     form: Form
-    overrides: tuple[Mapping[str, Any], ...] = ()
 
 
 def in_use(session: Session, vault: Vault) -> list[InUse]:
     """All bindings of the fleet."""
     rows = session.execute(
-        select(
-            Hostgroup.id,
-            Hostgroup.name,
-            BindingRow.plugin,
-            BindingRow.key,
-            BindingRow.config,
-            BindingRow.secrets,
-            BindingRow.format,
-            BindingRow.step,
-        )
+        select(Hostgroup.id, Hostgroup.name, *_COLUMNS)
         .join(BindingRow.hostgroup)
         .order_by(Hostgroup.name, BindingRow.key)
     ).all()
-    laid_over = overrides_by_key(session, vault)
-    members: dict[int, set[int]] = {}
-    found = []
-    for group_id, name, plugin, key, config, sealed, format, step in rows:
-        over: tuple[Mapping[str, Any], ...] = ()
-        if theirs := laid_over.get(key):
-            if group_id not in members:
-                members[group_id] = hosts_of(session, group_id, name)
-            over = of_every_host(members[group_id], theirs)
-        tree = Stored(config, vault.open(sealed)).tree()
-        found.append(InUse(name, Form(key, plugin, format, step, tree), over))
-    return found
+    return [
+        InUse(group_id, name, _form(vault, plugin, *columns))
+        for group_id, name, plugin, *columns in rows
+    ]
 
 
-def overrides_by_key(
-    session: Session, vault: Vault, key: str | None = None
-) -> dict[str, dict[int, Mapping[str, Any]]]:
-    """The hosts' overrides, by the plugin's key and the host's id; only of one key if it is given."""
-    query = select(OverrideRow.plugin, OverrideRow.host_id, OverrideRow.config, OverrideRow.secrets)
-    if key is not None:
-        query = query.where(OverrideRow.plugin == key)
-    found: dict[str, dict[int, Mapping[str, Any]]] = defaultdict(dict)
-    for plugin, host_id, config, sealed in session.execute(query):
-        found[plugin][host_id] = Stored(config, vault.open(sealed)).tree() or {}
-    return found
+def _form(
+    vault: Vault,
+    plugin: str,
+    key: str,
+    config: dict[str, Any] | None,
+    sealed: str,
+    format: str,
+    step: int,
+) -> Form:
+    return Form(key, plugin, format, step, Stored(config, vault.open(sealed)).tree())
 
 
 def hosts_of(session: Session, group_id: int, name: str) -> set[int]:
@@ -91,22 +82,74 @@ def hosts_of(session: Session, group_id: int, name: str) -> set[int]:
     return set(session.scalars(query))
 
 
-def of_every_host(
-    hosts: Collection[int], overrides: Mapping[int, Mapping[str, Any]]
-) -> tuple[Mapping[str, Any], ...]:
-    """The overrides of these hosts, if each of them has one."""
-    if not hosts or not overrides.keys() >= set(hosts):
-        return ()
-    return tuple(overrides[host] for host in sorted(hosts))
+def on_hosts(
+    session: Session, vault: Vault, hostgroup_id: int, hostgroup: str, form: Form
+) -> list[Form]:
+    """What a binding comes to on the hosts of its hostgroup, with what their other hostgroups and their
+    overrides say of the plugin; once where it is the same.
+
+    Args:
+        form: of the binding, which need not be kept yet.
+    """
+    rows = session.execute(
+        select(Hostgroup.id, Hostgroup.name, Hostgroup.variables, *_COLUMNS)
+        .join(BindingRow.hostgroup)
+        .where(BindingRow.key == form.key, Hostgroup.id != hostgroup_id)
+    ).all()
+    own = session.scalars(select(Hostgroup.variables).where(Hostgroup.id == hostgroup_id)).one()
+    layers = {hostgroup_id: (merge_order(hostgroup, own), form)}
+    for group_id, name, variables, plugin, *columns in rows:
+        layers[group_id] = (merge_order(name, variables), _form(vault, plugin, *columns))
+    everywhere = {hostgroup_id, *(row[0] for row in rows if row[1] == EVERY_HOST)}
+    hosts = hosts_of(session, hostgroup_id, hostgroup)
+    groups = {host: set(everywhere) for host in hosts}
+    members = select(Membership.host_id, Membership.hostgroup_id)
+    for host, group_id in session.execute(members.where(Membership.hostgroup_id.in_(layers))):
+        if host in groups:
+            groups[host].add(group_id)
+    patches = overrides_of(session, vault, form.key)
+    found: dict[tuple[frozenset[int], int], Form] = {}
+    for host, ids in groups.items():
+        # Most hosts have no override: what they have is the same by their hostgroups.
+        which = frozenset(ids), host if host in patches else 0
+        if which not in found:
+            ordered = sorted((layers[group_id] for group_id in ids), key=lambda layer: layer[0])
+            override = {form.key: patches[host]} if host in patches else {}
+            found[which] = merge([Layer(f.entry, None) for _, f in ordered], override)[0].form
+    return list(found.values())
 
 
-def check_all(bound: Iterable[InUse], tree: Tree) -> None:
+def overrides_of(session: Session, vault: Vault, key: str) -> dict[int, Mapping[str, Any]]:
+    """The hosts' overrides of one plugin, by the host's id."""
+    query = select(OverrideRow.host_id, OverrideRow.config, OverrideRow.secrets)
+    return {
+        host_id: Stored(config, vault.open(sealed)).tree() or {}
+        for host_id, config, sealed in session.execute(query.where(OverrideRow.plugin == key))
+    }
+
+
+def check_all(
+    session: Session, vault: Vault, bound: Sequence[InUse], tree: Tree, newest: Tree | None
+) -> None:
     """Hold all bindings against the tree of a release that is to be; see fitting for what agents bear.
+
+    What a binding lacks already is its hosts' matter (their plans say it): it stops no release. What it
+    would lack from this release on does, where a host does not have it from elsewhere.
+
+    Args:
+        newest: the tree of the newest release, or None.
 
     Raises:
         Invalid: something bound would not be there, or could not run; every one is named.
     """
-    said = [f"hostgroup {where}: {what}" for where, what in _problems(bound, tree)]
+    said = [f"hostgroup {where}: {what}" for where, what in _unfit(bound, tree)]
+    manifests, known = manifests_of(tree), manifests_of(newest)
+    for use in bound if newest is not None else ():
+        lacking = {finding.place for finding in check_form(known, use.form) if finding.is_gap}
+        forms = partial(on_hosts, session, vault, use.hostgroup_id, use.hostgroup, use.form)
+        for finding in check_filled(use.form, forms, manifests):
+            if finding.is_gap and finding.place not in lacking:
+                said.append(f"hostgroup {use.hostgroup}: {use.form.key}: {finding}")
     if said:
         count = f"{len(said)} binding{'s' if len(said) > 1 else ''}"
         raise Invalid(
@@ -116,13 +159,14 @@ def check_all(bound: Iterable[InUse], tree: Tree) -> None:
         )
 
 
-def _problems(bound: Iterable[InUse], tree: Tree) -> Iterator[tuple[str, str]]:
+def _unfit(bound: Iterable[InUse], tree: Tree) -> Iterator[tuple[str, str]]:
     by_group: dict[str, list[Any]] = {}
     manifests = manifests_of(tree)
     for use in bound:
         by_group.setdefault(use.hostgroup, []).append(plain(use.form.entry))
-        found = check_filled(use.form, use.overrides, manifests)
-        yield from ((use.hostgroup, f"{use.form.key}: {f}") for f in found if f.is_error)
+        for finding in check_form(manifests, use.form):
+            if finding.is_error and not finding.is_gap:
+                yield use.hostgroup, f"{use.form.key}: {finding}"
     for hostgroup, entries in by_group.items():
         for problem in resolve(entries, tree).problems:
             if problem.severity == "error" and not depends_on_agent(problem.code):
@@ -146,12 +190,12 @@ def move_passwords(session: Session, by: Principal, vault: Vault, manifests: Man
         .where(BindingRow.config.is_not(None))
     )
     for row in rows:
-        if names := _move(vault, row, row.plugin, manifests):
-            after = {"hostgroup": row.hostgroup.name, "plugin": row.plugin, "sealed": names}
+        if sealed := _move(vault, row, row.plugin, manifests):
+            after = {"hostgroup": row.hostgroup.name, "plugin": row.plugin, "sealed": sealed}
             record(session, by, "binding.seal", "binding", str(row.id), None, after)
     for over in session.scalars(select(OverrideRow).options(joinedload(OverrideRow.host))):
-        if names := _move(vault, over, over.plugin, manifests):
-            after = {"plugin": over.plugin, "sealed": names}
+        if sealed := _move(vault, over, over.plugin, manifests):
+            after = {"plugin": over.plugin, "sealed": sealed}
             record(session, by, "override.seal", "host", over.host.name, None, after)
 
 
@@ -164,10 +208,11 @@ def _move(
         return []
     before = vault.open(row.secrets)
     tree = Stored(row.config, before).tree() or {}
+    sealed = names(tree)
     if not seal_passwords(tree, manifest):
         return []
     stored = store(tree)
     row.config, row.secrets = stored.config or {}, vault.seal(stored.secrets)
     row.version += 1
     row.updated = now()
-    return sorted(stored.secrets.keys() - before.keys())
+    return sorted(set(names(tree)) - set(sealed))

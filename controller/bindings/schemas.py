@@ -33,7 +33,7 @@ Config = Annotated[
     AfterValidator(_no_template),
     Field(
         description="A manifest plugin's configuration items. What its manifest calls a password is stored "
-        'encrypted; it is shown as `{"$secret": "items/0/password"}`, which keeps it when it is sent back.',
+        'encrypted; it is shown as `{"$secret": "3f9a1c2b/password"}`, its name, which keeps it when it is sent back.',
         examples=[{"items": [{"url": "http://127.0.0.1/"}]}],
     ),
 ]
@@ -139,3 +139,9 @@ class OverrideView(BaseModel):
     ] = []
     created: datetime
     updated: datetime
+
+
+class HostOverrideView(OverrideView):
+    """An override, and whose it is."""
+
+    host: str

@@ -19,7 +19,7 @@ from controller.auth.principal import Principal
 from controller.auth.vault import Vault
 from controller.bindings import configs, fitting
 from controller.bindings.configs import Manifests, manifests_of
-from controller.bindings.merging import Form
+from controller.bindings.merging import Form, identity
 from controller.bindings.models import BindingRow
 from controller.bindings.sealing import Stored, store
 from controller.bindings.wanted import (
@@ -28,6 +28,7 @@ from controller.bindings.wanted import (
     need_fit,
     need_newest,
     need_one_format,
+    need_reach,
     wanted,
 )
 from controller.catalog import releaserows
@@ -46,7 +47,7 @@ def describe(vault: Vault, binding: BindingRow) -> dict[str, object]:
         "format": binding.format,
         "step": binding.step,
         "config": binding.config,
-        "config_secrets": sorted(vault.open(binding.secrets)),
+        "config_secrets": Stored(binding.config, vault.open(binding.secrets)).paths(),
     }
 
 
@@ -98,6 +99,7 @@ def create(
 
     Raises:
         Conflict: it is bound there already.
+        Forbidden: the token is not for the hostgroup, or the plugin has secrets of another one there.
         Invalid: the hostgroup or the plugin does not exist, the text is no binding, the configuration does
             not fit the manifest, or an agent of the hostgroup would be harmed by it or not run it.
     """
@@ -114,6 +116,7 @@ def create(
         step=step,
         lenient=lenient,
     )
+    need_reach(session, by, found, made.form)
     if tree is not None:
         need_fit(session, vault, found, made)
     _check_agents(session, tree, hostgroup, made)
@@ -148,8 +151,8 @@ def change(
     """Change a binding's plugin, format, configuration or secret items.
 
     Args:
-        values: some of `plugin`, `format`, `step`, `config`, in which a secret is referred to by its path so
-            far, and `config_secrets`, in which null removes an item.
+        values: some of `plugin`, `format`, `step`, `config`, in which a secret is referred to by its name,
+            and `config_secrets`, in which null removes an item.
         manifests, lenient: as in `create`.
 
     Raises:
@@ -177,8 +180,10 @@ def change(
     )
     stored = store(made.form.config)
     columns = _columns(made.form, stored)
-    if columns == {name: getattr(binding, name) for name in columns} and stored.secrets == opened:
+    there = {name: getattr(binding, name) for name in columns}
+    if identity([columns, stored.secrets]) == identity([there, opened]):
         return binding
+    need_reach(session, by, binding.hostgroup, made.form)
     if tree is not None:
         need_fit(session, vault, binding.hostgroup, made)
     if (made.form.plugin, made.form.format) != (binding.plugin, binding.format):
@@ -186,7 +191,7 @@ def change(
     need_one_format(session, binding.hostgroup, made.form)
     for name, value in columns.items():
         setattr(binding, name, value)
-    if stored.secrets != opened:
+    if identity(stored.secrets) != identity(opened):
         binding.secrets = vault.seal(stored.secrets)
     binding.updated = now()
     binding.version += 1

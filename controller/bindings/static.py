@@ -7,14 +7,16 @@ of its groups, with no inheritance and no exclusion. Configurations of one plugi
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from agentplugin.bindings import BindingError
 from agentplugin.planned import Resolution
 from agentplugin.plans import Tree, resolve
+from controller.bindings import merging
 from controller.bindings.configs import Finding, Manifests, check_filled, check_form
-from controller.bindings.merging import CONFLICT, Layer, Merged, form_of, merge
+from controller.bindings.merging import CONFLICT, Form, Layer, Merged, form_of, merge
 from controller.catalog.sources import kind
 
 
@@ -77,17 +79,21 @@ def parse_overrides(value: Any) -> dict[str, dict[str, Any]]:
     return {plugin: dict(config) for plugin, config in value.items()}
 
 
+Host = tuple[Sequence[str], Mapping[str, Mapping[str, Any]]]
+"""The groups of a host in the order in which Ansible merges their variables, and its overrides."""
+
+
 def check_bindings(
     bindings: Mapping[str, list[Any]],
     tree: Tree,
-    overrides: Callable[[str, str], Iterable[Mapping[str, Any]]] = lambda group, key: (),
+    hosts: Callable[[str], Iterable[Host]] = lambda group: (),
 ) -> list[str]:
     """Hold every hostgroup's bindings against a release's tree, and their configurations against its
     manifests.
 
     Args:
-        overrides: those of a plugin that the hosts of a group have, if every one has one, else none; asked for
-            only where a configuration lacks something.
+        hosts: those of a group; asked for only where a configuration lacks something, which is a warning: each
+            host that does not have it from elsewhere is refused by itself (`problems_of`).
 
     Returns:
         Warnings, one line each.
@@ -104,9 +110,9 @@ def check_bindings(
                 errors.append(f"{line}; {problem.hint}" if problem.hint else line)
             elif problem.severity == "warning":
                 warnings.append(line)
-        for key, finding in _findings(group, bindings[group], manifests, overrides):
+        for key, finding in _findings(group, bindings, manifests, hosts):
             line = f"hostgroup {group!r}: {key}: {finding}"
-            if finding.is_error:
+            if finding.is_error and not finding.is_gap:
                 errors.append(f"{line}; {finding.hint}")
             else:
                 warnings.append(line)
@@ -119,19 +125,33 @@ def check_bindings(
 
 def _findings(
     group: str,
-    bindings: Iterable[Any],
+    bindings: Mapping[str, list[Any]],
     manifests: Manifests,
-    overrides: Callable[[str, str], Iterable[Mapping[str, Any]]],
+    hosts: Callable[[str], Iterable[Host]],
 ) -> Iterator[tuple[str, Finding]]:
-    for binding in bindings:
+    for binding in bindings[group]:
         try:
             form = form_of(binding)
         except BindingError:
             continue  # told by whoever resolves it
-        found = check_form(manifests, form)
-        if any(finding.is_gap for finding in found):
-            found = check_filled(form, overrides(group, form.key), manifests)
-        yield from ((form.key, finding) for finding in found)
+        forms = partial(_on_hosts, form.key, bindings, hosts, group)
+        yield from ((form.key, finding) for finding in check_filled(form, forms, manifests))
+
+
+def _on_hosts(
+    key: str,
+    bindings: Mapping[str, list[Any]],
+    hosts: Callable[[str], Iterable[Host]],
+    group: str,
+) -> list[Form]:
+    """What the bindings of a plugin come to on each host of a group."""
+    found: dict[str, Form] = {}
+    for groups, overrides in hosts(group):
+        which = merging.identity([list(groups), overrides.get(key)])
+        if which not in found:
+            forms = [plugin.form for plugin in merged_of(groups, bindings, overrides)]
+            found[which] = next(form for form in forms if form.key == key)
+    return list(found.values())
 
 
 def bindings_of(

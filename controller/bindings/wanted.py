@@ -4,8 +4,9 @@ previewed or applied."""
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy import exists, select
@@ -24,9 +25,9 @@ from controller.bindings.models import LONGEST_KEY, BindingRow
 from controller.bindings.sealing import Stored, names, plain, settle
 from controller.catalog import releaserows
 from controller.catalog.tree import GitTree
-from controller.errors import Conflict, Invalid
-from controller.fleet.access import EVERY_HOST
-from controller.fleet.models import Hostgroup, Membership
+from controller.errors import Conflict, Forbidden, Invalid
+from controller.fleet.access import EVERY_HOST, seen_by
+from controller.fleet.models import Host, Hostgroup, Membership
 
 
 @dataclass(frozen=True)
@@ -111,19 +112,14 @@ def need_fit(
 ) -> None:
     """Refuse a configuration that does not fit its manifest.
 
-    What is only missing may come from the override of every host of the hostgroup.
+    What is only missing, all hosts of the hostgroup may have from elsewhere.
 
     Raises:
         Invalid: names each place.
     """
-    if not any(finding.is_error for finding in made.findings):
-        return
-    overrides = releasing.overrides_by_key(session, vault, made.form.key).get(made.form.key)
-    every: tuple[Mapping[str, Any], ...] = ()
-    if overrides:
-        hosts = releasing.hosts_of(session, hostgroup.id, hostgroup.name)
-        every = releasing.of_every_host(hosts, overrides)
-    configs.need_fit(configs.check_filled(made.form, every, made.manifests), field)
+    if any(finding.is_error for finding in made.findings):
+        forms = partial(releasing.on_hosts, session, vault, hostgroup.id, hostgroup.name, made.form)
+        configs.need_fit(configs.check_filled(made.form, forms, made.manifests), field)
 
 
 def need_one_format(session: Session, hostgroup: Hostgroup, form: Form) -> None:
@@ -146,6 +142,49 @@ def need_one_format(session: Session, hostgroup: Hostgroup, form: Form) -> None:
                 hint="a host runs a plugin in one way: bind it alike in both",
                 fields=[{"field": "body.format", "message": f"{message} [{CONFLICT}]"}],
             )
+
+
+def need_reach(session: Session, by: Principal, hostgroup: Hostgroup, form: Form) -> None:
+    """Refuse a limited token to configure a plugin that has secrets of another hostgroup on hosts that the token
+    sees: by what it says the secrets could be sent elsewhere. It could make any of these hosts a member.
+
+    Raises:
+        Forbidden: names the hostgroups.
+    """
+    if by.hostgroups is None or not form.config:
+        return
+    seen = select(Membership.host_id).join(Host, Host.id == Membership.host_id).where(seen_by(by))
+    query = (
+        select(Hostgroup.name)
+        .join(BindingRow, BindingRow.hostgroup_id == Hostgroup.id)
+        .where(BindingRow.key == form.key, BindingRow.secrets != "")
+        .where(Hostgroup.id != hostgroup.id)
+        .where(
+            (Hostgroup.name == EVERY_HOST)
+            | seen.where(Membership.hostgroup_id == Hostgroup.id).correlate(Hostgroup).exists()
+        )
+    )
+    need_secrets_of(by, form.key, session.scalars(query))
+
+
+def need_secrets_of(by: Principal, key: str, hostgroups: Iterable[str]) -> None:
+    """Refuse a limited token what the secrets of other hostgroups would be told to.
+
+    Args:
+        hostgroups: whose bindings of the plugin have secrets, on hosts that are concerned.
+
+    Raises:
+        Forbidden: names those that the token is not for.
+    """
+    if by.sees_hostgroup(EVERY_HOST):
+        return
+    outside = sorted(name for name in hostgroups if not by.sees_hostgroup(name))
+    if outside:
+        raise Forbidden(
+            f"{key!r} has secrets of hostgroup {', '.join(outside)} on hosts of token "
+            f"{by.name!r}, which is not for it: what is configured here could send them elsewhere",
+            hint="let somebody configure it whose token is for that hostgroup too",
+        )
 
 
 def _share(session: Session, hostgroup: Hostgroup, other: int, name: str) -> bool:

@@ -15,8 +15,9 @@ from sqlalchemy.orm import Session
 
 from controller.auth.vault import Vault
 from controller.bindings import fitting, releasing
-from controller.catalog import releases
+from controller.catalog import releaserows, releases
 from controller.catalog.errors import CatalogError
+from controller.catalog.git import GitFailed
 from controller.catalog.publish import Catalog
 from controller.catalog.releaserows import Made
 from controller.catalog.releases import Release
@@ -145,7 +146,15 @@ class Approvals:
         problems: Sequence[dict[str, Any]],
         rollback_to: int,
     ) -> None:
-        releasing.check_all(releasing.in_use(session, self.vault), tree)
+        bound = releasing.in_use(session, self.vault)
+        releasing.check_all(session, self.vault, bound, tree, self._newest(session))
         found = fitting.of_fleet(session).refused(problems, tree)
         what = f"going back to release {rollback_to}" if rollback_to else "this release"
         fitting.need(found, "body.number" if rollback_to else "sources", what)
+
+    def _newest(self, session: Session) -> GitTree | None:
+        newest = releaserows.newest(session)
+        try:
+            return self.catalog.tree(newest.commit) if newest else None
+        except GitFailed:
+            return None  # another controller published it at this moment

@@ -114,6 +114,8 @@ def show_plan(plan: Mapping[str, Any]) -> None:
                     output.say(f"    - {name}")
                 for name in entry["after"]:
                     output.say(f"    + {name}")
+            elif entry["field"] == "secrets changed":
+                output.say(f"    secrets changed: {', '.join(entry['after'])}")
             elif change["action"] == "change":
                 output.say(f"    {entry['field']}: {before} -> {after}")
             elif change["action"] == "create" and entry["after"] not in ("", None, {}, [], False):

@@ -22,6 +22,7 @@ from controller.cli.showing import show_list
 app = typer.Typer(invoke_without_command=True)
 
 _PAGE = 500
+_SHORT = 60  # characters of a reason that may stand there for each host
 _INTERRUPTED = 130  # as shells count a command that Ctrl-C ended
 _LOST = ("failed", "unreachable", "interrupted", "canceled")
 
@@ -285,7 +286,7 @@ def _show_results(results: list[Any]) -> None:
     if not results:
         return
     output.show_table(
-        results,
+        said_once(results),
         (
             output.Column("Host", "host"),
             output.Column("Status", "status", state=True),
@@ -294,6 +295,18 @@ def _show_results(results: list[Any]) -> None:
             output.Column("Why", "message"),
         ),
     )
+
+
+def said_once(results: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Results without the long messages that stand in one before: what ends a whole run is every host's."""
+    first: dict[str, str] = {}
+    shown = []
+    for result in results:
+        message, host = result["message"] or "", result["host"]
+        if len(message) > _SHORT and first.setdefault(message, host) != host:
+            result = {**result, "message": f"as {first[message]}"}
+        shown.append(result)
+    return shown
 
 
 def _failed_step(result: Mapping[str, Any]) -> str:

@@ -150,7 +150,7 @@ def plan(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
         (
             output.Column("Plugin", "plugin"),
             output.Column("Why", lambda row: "\n".join(map(_reason, row["reasons"]))),
-            output.Column("Configuration", "config"),
+            output.Column("Configuration", lambda row: "\n".join(_configured(row["config"]))),
             output.Column("From", lambda row: "\n".join(_origins(row["origins"]))),
         ),
     )
@@ -158,6 +158,17 @@ def plan(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
         output.say(problem, "bold red")
     for plugin in found["unused_overrides"]:
         output.note(f"note: the override of {plugin} does nothing: it is not bound to {name}")
+
+
+def _configured(config: Mapping[str, Any] | None) -> list[str]:
+    """A configuration, a line for each key and for each item."""
+    lines = []
+    for key, value in (config or {}).items():
+        if key == "items" and isinstance(value, list):
+            lines += [f"items[{n}]: {output.plain(item)}" for n, item in enumerate(value)]
+        else:
+            lines.append(f"{key}: {output.plain(value)}")
+    return lines
 
 
 def _reason(reason: Mapping[str, Any]) -> str:

@@ -78,6 +78,8 @@ def plain(value: Any) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, Mapping) and value.keys() == {"$secret"}:
+        return "(secret)"
     if isinstance(value, Mapping):
         return ", ".join(f"{key}={plain(part)}" for key, part in value.items()) or "-"
     if isinstance(value, list | tuple):

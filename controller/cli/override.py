@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from controller.cli import output
-from controller.cli.client import segment
-from controller.cli.completion import host_names
+from controller.cli.client import Client, segment
+from controller.cli.completion import host_names, hostgroup_names
 from controller.cli.exits import CommandError
-from controller.cli.options import AsJson, open_client, read_yaml, secrets, variables
+from controller.cli.options import AsJson, Limit, open_client, read_yaml, secrets, variables
 from controller.cli.showing import show_list
 
 app = typer.Typer(
@@ -27,6 +28,14 @@ Config = Annotated[
         "replaces the whole list; - is stdin."
     ),
 ]
+
+
+COLUMNS = (
+    output.Column("Plugin", "plugin"),
+    output.Column("Configuration", "config"),
+    output.Column("Secret items", "config_secrets"),
+    output.Column("Used", "used"),
+)
 
 
 @app.command("set")
@@ -73,6 +82,7 @@ def set_override(
             headers = {"If-Match": version} if version else {}
         body = {"config": {**given, **items}, "config_secrets": sealed}
         made = client.send("PUT", path, body=body, query={"plugin": plugin}, headers=headers)
+        close = "" if made["used"] else _did_you_mean(client, host, made["plugin"])
     if as_json:
         output.show_json(made)
         return
@@ -80,7 +90,32 @@ def set_override(
     for warning in made["warnings"]:
         output.note(f"warning: {warning}")
     if not made["used"]:
-        output.note(f"note: {made['plugin']} is not bound to {host}: it does nothing until it is")
+        note = f"note: {made['plugin']} is not bound to {host}: it does nothing until it is"
+        output.note(f"{note}{close}")
+
+
+def _did_you_mean(client: Client, host: str, plugin: str) -> str:
+    """Names what is bound to the host and is spelt nearly so."""
+    bound = [entry["plugin"] for entry in client.get(f"plans/{segment(host)}")["plugins"]]
+    close = difflib.get_close_matches(plugin, bound, 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+@app.command("list")
+def list_overrides(
+    ctx: typer.Context,
+    group: Annotated[
+        str,
+        typer.Option("--group", "-g", help="Only of its hosts.", autocompletion=hostgroup_names),
+    ] = "",
+    plugin: Annotated[str, typer.Option(help="Only of this plugin.")] = "",
+    limit: Limit = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the overrides of all hosts."""
+    columns = (output.Column("Host", "host"), *COLUMNS)
+    query = {"hostgroup": group, "plugin": plugin}
+    show_list(ctx, "overrides", columns, limit=limit, as_json=as_json, **query)
 
 
 @app.command()
@@ -91,14 +126,8 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show a host's overrides."""
-    columns = (
-        output.Column("Plugin", "plugin"),
-        output.Column("Configuration", "config"),
-        output.Column("Secret items", "config_secrets"),
-        output.Column("Used", "used"),
-    )
     path = f"hosts/{segment(host)}/overrides"
-    show_list(ctx, path, columns, limit=None, as_json=as_json, plugin=plugin)
+    show_list(ctx, path, COLUMNS, limit=None, as_json=as_json, plugin=plugin)
 
 
 @app.command()

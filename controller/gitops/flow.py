@@ -17,6 +17,8 @@ from controller.auth.principal import Principal
 from controller.auth.vault import Vault
 from controller.bindings import configs, overrides
 from controller.bindings.configs import Finding, Manifests, manifests_of
+from controller.bindings.sealing import blanked
+from controller.bindings.wanted import need_newest
 from controller.catalog.tree import GitTree
 from controller.database.engine import Database
 from controller.errors import Invalid, PreconditionFailed
@@ -89,7 +91,7 @@ class Applier:
         for plugins in (wanted.overrides or {}).values():
             for plugin in plugins:
                 manifests.of(plugin)
-        return _Known(manifests, problems)
+        return _Known(tree, manifests, problems)
 
     def _make_so(
         self,
@@ -101,6 +103,7 @@ class Applier:
         prune: bool,
     ) -> Outcome:
         outcome = make_so(session, by, self.vault, wanted, known.manifests, prune=prune)
+        need_newest(session, known.tree)
         # Where sources change, the newest release says nothing of the tree that is to be; then
         # publishing holds every binding against it.
         if outcome.moves_sources:
@@ -130,9 +133,11 @@ class _Known:
     """What the newest release says of a document.
 
     Attributes:
+        tree: its own; None where nothing was published yet.
         problems: why a binding would not work in its tree, by the binding's place.
     """
 
+    tree: GitTree | None
     manifests: Manifests
     problems: Mapping[str, str]
 
@@ -151,6 +156,12 @@ class _TakeBack(Exception):
 
 
 def version(outcome: Outcome) -> str:
-    """What a plan is known by when it is agreed to: a digest of its changes."""
+    """What a plan is known by when it is agreed to: a digest of its changes.
+
+    New secrets are given other names each time; those of before count.
+    """
     told = [change.model_dump(mode="json") for change in outcome.changes]
+    for change in told:
+        for entry in change["fields"]:
+            entry["after"] = blanked(entry["after"])
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from controller.bindings.merging import identity
 from controller.bindings.models import BindingRow, OverrideRow
 from controller.errors import PlugfleetError
 from controller.gitops.schemas import Change, FieldChange
+
+SECRETS_CHANGED = "secrets changed"
 
 
 @dataclass
@@ -40,13 +43,20 @@ class Outcome:
         name: str,
         before: Mapping[str, Any],
         after: Mapping[str, Any],
+        given: Sequence[str] = (),
     ) -> bool:
-        """Keep a change if there is one; says whether there is."""
+        """Keep a change if there is one; says whether there is.
+
+        Args:
+            given: places of the secrets that get another value, which nobody is shown.
+        """
         fields = [
             FieldChange(field=key, before=before.get(key), after=after.get(key))
             for key in dict.fromkeys([*before, *after])
-            if before.get(key) != after.get(key)
+            if identity(before.get(key)) != identity(after.get(key))
         ]
+        if given:
+            fields.append(FieldChange(field=SECRETS_CHANGED, before=[], after=list(given)))
         if fields or action != "change":
             self.changes.append(Change(action=action, kind=kind, name=name, fields=fields))
             return True

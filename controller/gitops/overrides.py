@@ -43,7 +43,7 @@ def apply(
                 key = overrides.normal(plugin)
                 row = left.pop((host, key), None)
                 before = {} if row is None else _shown(vault, row)
-                old = None if row is None else Stored(row.config, vault.open(row.secrets))
+                old = None if row is None else _stored(vault, row)
                 row = overrides.put(
                     session,
                     by,
@@ -51,14 +51,16 @@ def apply(
                     None,
                     host,
                     key,
-                    config=configured.with_named(spec.config, spec.secrets, old) or {},
+                    config=configured.with_named(spec.config, spec.secrets, old, manifests.of(key))
+                    or {},
                     secrets={},
                     manifests=manifests,
                     lenient=True,
                 )
                 action = "change" if before else "create"
                 after = _shown(vault, row)
-                if outcome.note(action, "override", f"{host}: {key}", before, after):
+                given = () if old is None else _stored(vault, row).given_since(old)
+                if outcome.note(action, "override", f"{host}: {key}", before, after, given):
                     outcome.laid_over.append((place, row))
                 if missing := configured.missing(vault, row, spec.secrets):
                     outcome.notes.append(
@@ -73,4 +75,8 @@ def apply(
 
 
 def _shown(vault: Vault, row: OverrideRow) -> dict[str, Any]:
-    return {"config": row.config, "secrets": sorted(vault.open(row.secrets))}
+    return {"config": row.config, "secrets": _stored(vault, row).paths()}
+
+
+def _stored(vault: Vault, row: OverrideRow) -> Stored:
+    return Stored(row.config, vault.open(row.secrets))

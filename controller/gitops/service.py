@@ -224,10 +224,12 @@ def _bindings(
             seen.add(key)
             row = left.pop(key, None)
             before = {} if row is None else _shown(vault, row)
-            old = None if row is None else Stored(row.config, vault.open(row.secrets))
+            old = None if row is None else _stored(vault, row)
             values: dict[str, Any] = {
                 "plugin": wanted.plugin,
-                "config": configured.with_named(wanted.config, wanted.secrets, old),
+                "config": configured.with_named(
+                    wanted.config, wanted.secrets, old, manifests.of(wanted.plugin)
+                ),
                 "format": wanted.format,
                 "step": wanted.step,
             }
@@ -239,7 +241,9 @@ def _bindings(
             else:
                 row = bindings.change(session, by, vault, None, row.id, values, None, **how)
             action = "change" if before else "create"
-            if outcome.note(action, "binding", f"{group}: {key}", before, _shown(vault, row)):
+            given = () if old is None else _stored(vault, row).given_since(old)
+            after = _shown(vault, row)
+            if outcome.note(action, "binding", f"{group}: {key}", before, after, given):
                 outcome.bound.append((place, row))
             if missing := configured.missing(vault, row, wanted.secrets):
                 outcome.notes.append(
@@ -266,8 +270,12 @@ def _shown(vault: Vault, row: BindingRow) -> dict[str, Any]:
         "format": row.format,
         "step": row.step,
         "config": row.config,
-        "secrets": sorted(vault.open(row.secrets)),
+        "secrets": _stored(vault, row).paths(),
     }
+
+
+def _stored(vault: Vault, row: BindingRow) -> Stored:
+    return Stored(row.config, vault.open(row.secrets))
 
 
 def _described(vault: Vault, hostgroup: Hostgroup) -> dict[str, Any]:

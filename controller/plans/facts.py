@@ -169,12 +169,15 @@ class Facts:
 
     def _bound(self, ids: list[int]) -> frozenset[str]:
         bound: set[str] = set()
-        configured: dict[str, dict[str, None]] = {}
+        configured: dict[str, list[str]] = {}
         for group_id in ids:
             alone, merged = self._texts[group_id]
             bound |= alone
             for key, text in merged:
-                configured.setdefault(key, {})[text] = None
+                texts = configured.setdefault(key, [])
+                # What the one before says too changes nothing; what was said before that one may.
+                if texts[-1:] != [text]:
+                    texts.append(text)
         return frozenset(bound.union("\0".join(texts) for texts in configured.values()))
 
     def _texts_of(self, group: Group) -> tuple[frozenset[str], list[tuple[str, str]]]:

@@ -156,17 +156,25 @@ def test_a_plugins_configuration_is_merged_over_groups_and_overridden_by_a_host(
     override = {"plugin_config_overrides": {"web": {"site": None, "items": [{"url": "c"}]}}}
     wrong = {"plugin_config_overrides": {"web": {"items": [{"port": "x"}]}, "wep": {}}}
     deployment = unprivileged(
-        bindings={"a": bound("a"), "b": bound("b")},
-        groups={"a": ["h1", "h2"], "b": ["h1", "h2", "h3"]},
+        bindings={
+            "a": bound("a"),
+            "b": bound("b"),
+            "c": ["sys/one", {"plugin": "web", "config": {}}],  # one of its hosts lacks the items
+        },
+        groups={"a": ["h1", "h2"], "b": ["h1", "h2", "h3"], "c": ["h3", "h4"]},
     )
-    for name, own in (("h2", override), ("h3", wrong)):
+    of_scripts = {"plugin_config_overrides": {"sys/one": {"a": 1}}}
+    for name, own in (("h2", override), ("h3", wrong), ("h4", of_scripts)):
         file = deployment.inventory.parent / f"host_vars/{name}.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | own))
     deployment.source.write("web/plugin.json", MANIFEST, 0o644)
     deployment.source.write("web/watch.sh", "#!/bin/sh\nwhile sleep 1; do echo PAGE 1; done\n")
     deployment.source.commit()
-    run = deployment.run("-l", "h1,h2,h3")
-    assert run.states() == {"h1": "changed", "h2": "changed", "h3": "failed"}, run.text
+    run = deployment.run("-l", "h1,h2,h3,h4")
+    lost = {"h3": "failed", "h4": "failed"}
+    assert run.states() == {"h1": "changed", "h2": "changed", **lost}, run.text
+    assert "hostgroup 'c': web: the manifest has a paramArray" in run.text
+    assert "has no items" in run.of("h4")["msg"] and "sys/one" in run.of("h4")["msg"]
     assert "items[0].url (Url) is required" in run.of("h3")["msg"]
     assert "'wep' is not bound" in run.text
     written = {}

@@ -7,6 +7,7 @@ from typing import Any
 from controller.auth.models import Scope
 from tests.controller.bindings.httpcheck import bind, http
 from tests.controller.server import Api
+from tests.controller.sources import SourceRepository, publish
 
 
 def override(api: Api, status: int = 200, plugin: str = "httpcheck", **body: Any) -> Any:
@@ -22,7 +23,7 @@ def test_an_override_is_set_shown_changed_and_removed(watched: Api) -> None:
     bind(watched, **http({"url": "a"}))
     first = digest(watched)
     made = override(watched, config={"items": [{"url": "b", "password": "hunter2"}], "x": 1})
-    assert made["config"]["items"] == [{"url": "b", "password": {"$secret": "items/0/password"}}]
+    assert made["config"]["items"][0]["password"].keys() == {"$secret"}
     assert (made["config_secrets"], made["used"]) == (["items/0/password"], True)
     assert digest(watched) != first
     plan = watched.get("plans/w1")
@@ -71,7 +72,9 @@ def test_an_override_is_held_against_what_the_host_would_have(watched: Api) -> N
     watched.send("GET", "hosts/nobody/overrides", 404)
 
 
-def test_what_every_host_overrides_may_be_missing_in_the_hostgroup(watched: Api) -> None:
+def test_what_every_host_overrides_may_be_missing_in_the_hostgroup(
+    watched: Api, source: SourceRepository
+) -> None:
     gap: dict[str, Any] = {"plugin": "httpcheck", "config": {"items": [{"port": 80}]}}
     bind(watched, 422, **gap)
     override(watched, config={"items": [{"url": "a"}]})
@@ -83,6 +86,36 @@ def test_what_every_host_overrides_may_be_missing_in_the_hostgroup(watched: Api)
     assert "items[0].url" in str(watched.get("plans/w2")["problems"])
     assert watched.get("plans/w1")["problems"] == []
     watched.send("PATCH", f"bindings/{number}", 422, json={"config": {"items": [{"port": "x"}]}})
+    source.write("sys/disk/60_disk.sh", "#!/bin/sh\n")
+    source.commit()
+    publish(watched, source)  # what w2 lacks keeps nobody from a release
+
+
+def test_what_another_hostgroup_of_its_hosts_says_need_not_be_said_again(watched: Api) -> None:
+    less: dict[str, Any] = {"plugin": "httpcheck", "config": {"pollInterval": 5000}}
+    bind(watched, 422, **less)
+    bind(watched, **http({"url": "a"}), hostgroup="db")
+    bind(watched, **less)
+    bind(watched, 422, **less, hostgroup="empty")
+    assert watched.get("plans/w1")["problems"] == []
+
+
+def test_an_override_makes_no_other_program_of_one(watched: Api) -> None:
+    plugin = "checks/check_disk"
+    early = {"config": {}, "config_secrets": {"args": ["-p", "hunter2"]}}
+    override(watched, plugin=plugin, **early)  # nothing is bound that it could change
+    bind(watched, plugin=plugin, format="nagios", config={"args": []})
+    plan = watched.get("plans/w1")
+    assert plan["listed"] == [f"{plugin}()"] and "another program" in plan["problems"][0]
+    assert "hunter2" not in str(plan)
+    for body in (early, {"config": {"args": "x"}}, {"config": {"args": ["-w", "10%"]}}):
+        refused = override(watched, 422, plugin=plugin, **body)
+        assert [entry["field"] for entry in refused["fields"]] == ["body.config.args"]
+    bind(watched, plugin="sys/ntp")
+    for name, config in ((plugin, {"args": ["-w"]}), ("sys/ntp", {"a": 1})):
+        wrong = {"overrides": {"w1": {name: {"config": config}}}}
+        refused = watched.send("POST", "configuration/apply", 422, json=wrong)
+        assert refused["fields"][0]["field"].startswith(f"body.overrides.w1.{name}.config")
 
 
 def test_overrides_are_in_the_inventory_their_secrets_only_where_those_are_told(

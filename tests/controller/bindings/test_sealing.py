@@ -1,4 +1,4 @@
-"""Secrets in configurations: by their paths, moved with their items, and said by no message."""
+"""Secrets in configurations: by names of their own, moved with their items, and said by no message."""
 
 from __future__ import annotations
 
@@ -11,15 +11,8 @@ from hypothesis import strategies as st
 
 from agentplugin.manifest import Manifest, parse
 from controller.bindings.configs import check
-from controller.bindings.sealing import (
-    Sealed,
-    Stored,
-    key_of,
-    plain,
-    settle,
-    store,
-    without_secrets,
-)
+from controller.bindings.places import Sealed, key_of
+from controller.bindings.sealing import Stored, plain, settle, store, without_secrets
 from controller.errors import Invalid
 
 
@@ -48,13 +41,13 @@ def ref(path: str) -> dict[str, str]:
 
 def test_what_the_manifest_calls_a_password_is_sealed_whatever_field_it_came_in() -> None:
     flat = store(settle({"user": "u", "password": "pw", "tokens": ["t0", "t1"]}, {}, FLAT))
-    assert flat.config == {"user": "u", "tokens": [ref("tokens/0"), ref("tokens/1")]}
-    assert flat.secrets == {"password": "pw", "tokens/0": "t0", "tokens/1": "t1"}
+    assert flat.config is not None and flat.config.keys() == {"user", "tokens"}
+    assert flat.paths() == ["password", "tokens/0", "tokens/1"]
+    assert plain(flat.tree()) == {"user": "u", "password": "pw", "tokens": ["t0", "t1"]}
     several = store(settle({"items": [{"url": "a"}, {"url": "b", "password": "pw"}]}, {}, ITEMS))
-    assert several.config == {
-        "items": [{"url": "a"}, {"url": "b", "password": ref("items/1/password")}]
-    }
-    assert several.secrets == {"items/1/password": "pw"}
+    ((name, value),) = several.secrets.items()
+    assert (key_of(name), value) == ("password", "pw")
+    assert several.config == {"items": [{"url": "a"}, {"url": "b", "password": ref(name)}]}
     # Without a manifest a value stays what it was typed as, unless it is given as a secret.
     typed = store(settle({"user": "u", "password": "pw"}, {"a~1b": "x"}, None))
     assert (typed.config, typed.secrets) == ({"user": "u", "password": "pw"}, {"a~1b": "x"})
@@ -64,7 +57,7 @@ def test_what_the_manifest_calls_a_password_is_sealed_whatever_field_it_came_in(
 OLD = store(
     settle({"items": [{"url": "a", "password": "A"}, {"url": "b", "password": "B"}]}, {}, ITEMS)
 )
-FIRST, SECOND = ref("items/0/password"), ref("items/1/password")
+FIRST, SECOND = (item["password"] for item in (OLD.config or {})["items"])
 CHANGES: list[tuple[str, list[Any], dict[str, Any], list[str | None]]] = [
     ("as shown", [{"url": "a", "password": FIRST}, {"password": SECOND}], {}, ["A", "B"]),
     ("the other way round", [{"password": SECOND}, {"password": FIRST}], {}, ["B", "A"]),
@@ -81,10 +74,43 @@ CHANGES: list[tuple[str, list[Any], dict[str, Any], list[str | None]]] = [
 def test_a_secret_stays_with_its_item(
     what: str, items: list[Any], changes: dict[str, Any], passwords: list[str | None]
 ) -> None:
-    secrets = {f"items/{n}/password": value for n, value in enumerate(passwords) if value}
     tree = settle({"items": items}, changes, ITEMS, old=OLD)
-    assert store(tree).secrets == secrets, what
-    assert Stored(store(tree).config, secrets).tree() == tree
+    assert [item.get("password") for item in plain(tree)["items"]] == passwords, what
+    stored = store(tree)
+    assert stored.paths() == [f"items/{n}/password" for n, value in enumerate(passwords) if value]
+    assert stored.tree() == tree
+
+
+def test_a_name_is_never_another_secrets() -> None:
+    shorter = store(settle({"items": [{"url": "b", "password": SECOND}]}, {}, ITEMS, old=OLD))
+    stale = {"items": [{"url": "b", "password": FIRST}]}
+    with pytest.raises(Invalid, match="not there"):
+        settle(stale, {}, ITEMS, old=shorter)
+    grown = {"items": [{"url": "c", "password": "C"}, {"url": "b", "password": SECOND}]}
+    tree = settle(stale, {}, ITEMS, old=store(settle(grown, {}, ITEMS, old=shorter)), lenient=True)
+    assert plain(tree) == {"items": [{"url": "b"}]}
+    # Two that share one part again as soon as one of them is given its own.
+    both = store(settle({"items": [{"password": FIRST}] * 2}, {}, ITEMS, old=OLD))
+    apart = settle(both.config, {"items/1/password": "new"}, ITEMS, old=both)
+    assert [item["password"] for item in plain(store(apart).tree())["items"]] == ["A", "new"]
+
+
+def test_a_text_that_is_sent_again_keeps_its_name() -> None:
+    items = [{"url": "a", "password": "A"}, {"url": "b", "password": "B"}]
+    for again in (items, items[1:], items[::-1]):
+        stored = store(settle({"items": again}, {}, ITEMS, old=OLD))
+        assert stored.secrets.items() <= OLD.secrets.items()
+        assert stored.given_since(OLD) == []
+    other = store(settle({"items": [{"url": "b", "password": "A"}]}, {}, ITEMS, old=OLD))
+    assert not stored.secrets.keys() & other.secrets.keys()
+    assert other.given_since(OLD) == ["items/0/password"]
+
+
+def test_a_password_beside_the_items_is_sealed_too() -> None:
+    stored = store(settle({"password": "pw", "items": [{"url": "a"}]}, {}, ITEMS))
+    assert (stored.config, stored.secrets) == ({"items": [{"url": "a"}]}, {"password": "pw"})
+    places = [finding.place for finding in check(ITEMS, stored.tree() or {})]
+    assert places == ["config.password"]
 
 
 def test_a_secret_of_the_top_stays_until_it_is_replaced_or_taken_away() -> None:

@@ -59,19 +59,45 @@ def test_configurations_are_held_against_manifests(tree: FsTree) -> None:
 
     (warning,) = check_bindings(bound(url="a", colour="red"), tree)
     assert "hostgroup 'web': h: config.colour is not in" in warning
-    for config, said in (({"url": "a", "port": "x"}, "config.port"), ({}, "config.url")):
-        with pytest.raises(BindingsError, match=f"'web': h: {said}") as refused:
-            check_bindings(bound(**config), tree, lambda group, key: [])
-        assert "no host was touched" in str(refused.value)
-    # What every host brings itself is not missed; what is wrong is.
-    assert check_bindings(bound(), tree, lambda group, key: [{"url": "a"}]) == []
-    with pytest.raises(BindingsError, match=r"config\.url"):
-        check_bindings(bound(), tree, lambda group, key: [{"url": "a"}, {"port": 1}])
+    with pytest.raises(BindingsError, match=r"'web': h: config\.port") as refused:
+        check_bindings(bound(url="a", port="x"), tree)
+    assert "no host was touched" in str(refused.value)
     merged = merged_of(["web"], bound(), {"h": {"port": "x"}})
     assert [text.split()[1] for text in problems_of(merged, Manifests(tree))] == [
         "config.url",
         "config.port",
     ]
+
+
+def test_names_of_nothing_are_not_kept(tree: FsTree) -> None:
+    manifests = Manifests(tree)
+    assert manifests.of("h") is None
+    folder = Path(tree.root, "h")
+    folder.mkdir()
+    (folder / "plugin.json").write_text(MANIFEST)
+    known = manifests.of("h")
+    assert known is not None and manifests.of("h") is known
+
+
+def test_what_is_only_missing_stops_no_other_host(tree: FsTree) -> None:
+    folder = Path(tree.root, "h")
+    folder.mkdir()
+    (folder / "plugin.json").write_text(MANIFEST)
+    bindings: dict[str, list[Any]] = {
+        "all": ["h"],
+        "db": [{"plugin": "h", "config": {"url": "a"}}],
+        "web": [{"plugin": "h", "config": {"port": 1}}],
+    }
+    override = {"h": {"url": "b"}}
+
+    def told(**hosts: Any) -> list[str]:
+        given = {name: of for name, of in hosts.items()}
+        return [line.split("'")[1] for line in check_bindings(bindings, tree, given.__getitem__)]
+
+    bare, own, other = (["all", "web"], {}), (["all", "web"], override), (["all", "db", "web"], {})
+    assert told(all=[own, other], web=[own, other], db=[other]) == []
+    assert told(all=[own, bare], web=[own, bare], db=[]) == ["all", "web"]
+    assert told(all=[], web=[], db=[]) == ["all", "web"]
 
 
 @pytest.mark.parametrize("value", [["h"], "h", {"h": 5}, {5: {}}])

@@ -39,7 +39,14 @@ def test_a_host_has_something_otherwise(plugfleet: Command, tmp_path: Path) -> N
     plan = plugfleet("host", "plan", "web1").out
     for said in ("web: items[0]", "this host: port, token", "this host removes: poll"):
         assert said in plan
+    assert "items[0]: url=a" in plan
     assert "does nothing until" in plugfleet(*words[:-1], "mysql", "--set", "a=1").err
+    assert "did you mean 'httpcheck'?" in plugfleet(*words[:-1], "httpchek", "--set", "a=1").err
+    plugfleet("host", "override", "remove", "web1", "httpchek")
+    listed = plugfleet("host", "override", "list", "--group", "web", "--json").json()
+    told = [(row["host"], row["plugin"], row["used"]) for row in listed]
+    assert told == [("web1", "httpcheck", True), ("web1", "mysql", False)]
+    assert plugfleet("host", "override", "list", "--plugin", "x", "--json").json() == []
     assert "override of mysql does nothing" in plugfleet("host", "plan", "web1").err
     file = tmp_path / "fleet.yml"
     plugfleet("export", "-o", file)

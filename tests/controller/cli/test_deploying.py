@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from controller.catalog.models import ReleaseRow
+from controller.cli.deploy import said_once
 from controller.database import counters
 from controller.settings import Settings
 from tests.controller.cli.conftest import Command
@@ -98,6 +99,12 @@ def test_what_failed_is_shown_with_why_and_tried_again(plugfleet: Command, host:
     events = plugfleet("deploy", "events", "1", "--json").json()
     assert [event["kind"] for event in events][-1] == "deployment.ended"
     assert len(plugfleet("deploy", "events", "1", "--limit", "2", "--json").json()) == 2
+
+
+def test_what_ends_a_whole_run_is_said_once() -> None:
+    told = [("a", "x" * 99), ("b", "x" * 99), ("c", "y" * 99), ("d", "brief"), ("e", "brief")]
+    shown = said_once({"host": host, "message": message} for host, message in told)
+    assert [row["message"] for row in shown] == ["x" * 99, "as a", "y" * 99, "brief", "brief"]
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

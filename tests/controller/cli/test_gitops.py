@@ -238,6 +238,22 @@ def test_secrets_that_a_file_names_and_nobody_set_are_noted(
     assert "no value for its secrets ansible_password" in plugfleet("apply", file, "--yes").err
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_password_that_a_file_changes_is_named_and_not_shown(
+    plugfleet: Command, tmp_path: Path
+) -> None:
+    plugfleet("group", "add", "web")
+    plugfleet("bind", "add", "web", "snmp", "--secret", "pw", given="first\n")
+    file = tmp_path / "fleet.yml"
+    file.write_text(
+        "hostgroups: {web: {bindings: [{plugin: snmp, config: {pw: hunter2}}]}, db: {}}\n"
+    )
+    shown = plugfleet("apply", file, "--yes")
+    assert "~ binding web: snmp" in shown.out and "    secrets changed: pw" in shown.out
+    assert "hunter2" not in shown.out + shown.err
+    assert "Nothing to do." in plugfleet("apply", file).out
+
+
 def test_a_plan_that_is_no_longer_true_is_not_applied(api: Api) -> None:
     body = {"hostgroups": {"web": {"description": "x"}}}
     shown = api.client.post("configuration/apply", json=body, params={"dry_run": True})
