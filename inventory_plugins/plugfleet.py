@@ -258,7 +258,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
                 # ours, and the hosts would get the bindings of a file nobody thinks of any more.
                 known_as = "plugin_source_bindings" if variable == "plugin_bindings" else variable
                 # Its release comes, and its report goes, where the inventory could be had.
-                value = url if variable == "plugin_source_controller" else value
+                value = url if value and variable == "plugin_source_controller" else value
                 inventory.set_variable(name, known_as, value)
             for host in group.get("hosts", ()):
                 if host in hostvars:

@@ -78,6 +78,7 @@ def load(settings: Settings, database: Database, wave_id: int) -> Job:
     # hosts then have a plan that is no longer theirs, which is what an empty digest says.
     variables["plugin_source_release"] = {"number": release.number, "commit": release.commit}
     variables["plugin_source_folder"] = str(settings.catalog_dir)
+    document[inventory.EVERYONE]["vars"].pop("plugin_source_folder", None)
     hostvars: Mapping[str, Any] = document["_meta"]["hostvars"]
     return Job(
         wave_id=wave_id,

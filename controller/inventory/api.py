@@ -56,7 +56,8 @@ def _bodies(request: Request) -> Bodies:
     "",
     summary="Read the inventory",
     description="All hosts, hostgroups, plans and connection variables in the form of an Ansible "
-    "inventory script, with a group `pf_<state>` for each state. Secret variables are left out, unless "
+    "inventory script, with a group `pf_<state>` for each state, and `pf_everyone` for the variables of hostgroup "
+    "`all`. Secret variables are left out, unless "
     "`secrets` asks for them, which needs scope operator; a token that is limited to hostgroups gets "
     "those of its hosts and hostgroups.",
     response_model=dict[str, Any],

@@ -27,6 +27,11 @@ from controller.plans.facts import (
 )
 from controller.plans.service import effective_state
 
+EVERYONE = "pf_everyone"
+"""The group that carries the variables of hostgroup `all`: of Ansible's own group `all` AWX keeps what is
+gone from it, up to 24.6.1 (`inventory_import` adds and never removes), so that there is only what always is."""
+_LOWEST = -(2**31)  # `ansible_group_priority`: every hostgroup's variables win over those of `all`
+
 
 def document(
     session: Session,
@@ -47,7 +52,8 @@ def document(
             must not learn the password that `all` has.
 
     Returns:
-        `_meta.hostvars`, `all`, a group for each hostgroup, and `pf_<state>` for each state.
+        `_meta.hostvars`; `all` with bindings and release; `pf_everyone` with the variables of hostgroup `all`;
+        a group for each other hostgroup, and `pf_<state>` for each state.
     """
     facts = load(session, vault)
     wanted = None if hosts is None else frozenset(hosts)
@@ -93,18 +99,29 @@ def document(
         states[f"pf_{effective_state(state, reported, digest).value}"].append(name)
         for group_id in group_ids:
             groups.setdefault(facts.groups[group_id].name, []).append(name)
-    present = [by_name[name] for name in (EVERY_HOST, *sorted(groups)) if name in by_name]
+    told_of = [by_name[name] for name in sorted(groups) if name in by_name]
+    everyone = by_name[EVERY_HOST]
     found: dict[str, Any] = {
-        group.name: {"hosts": groups.get(group.name, []), "vars": told.variables(group)}
-        for group in present
+        EVERY_HOST: {
+            "vars": {
+                "plugin_bindings": {
+                    group.name: told.bindings(group)
+                    for group in (everyone, *told_of)
+                    if group.bindings
+                },
+                **_release(facts, public_url),
+            },
+            "children": [EVERYONE, *sorted(groups), *states],
+        },
+        EVERYONE: {
+            "hosts": list(hostvars),
+            "vars": told.variables(everyone) | {"ansible_group_priority": _LOWEST},
+        },
     }
-    everyone = found.setdefault(EVERY_HOST, {"vars": {}})
-    everyone.pop("hosts", None)
-    everyone["children"] = [*sorted(groups), *states]
-    everyone["vars"]["plugin_bindings"] = {
-        group.name: told.bindings(group) for group in present if group.bindings
+    found |= {
+        group.name: {"hosts": groups[group.name], "vars": told.variables(group)}
+        for group in told_of
     }
-    everyone["vars"] |= _release(facts, public_url)
     found |= {name: {"hosts": names} for name, names in states.items()}
     return {"_meta": {"hostvars": hostvars}, **found}
 
@@ -162,11 +179,9 @@ class _Told:
 
 
 def _release(facts: Facts, public_url: str) -> dict[str, Any]:
-    """What lets the role plugin_source take the newest release as it is."""
-    if facts.release is None:
-        return {}
-    number, commit = facts.release
-    found: dict[str, Any] = {"plugin_source_release": {"number": number, "commit": commit}}
-    if public_url:
-        found["plugin_source_controller"] = public_url
-    return found
+    """What lets the role plugin_source take the newest release as it is; empty where there is none."""
+    number, commit = facts.release or (0, "")
+    return {
+        "plugin_source_release": {"number": number, "commit": commit} if number else {},
+        "plugin_source_controller": public_url if number else "",
+    }

@@ -137,6 +137,11 @@ class AwxApi:
         if running:
             refused = {"error": "Resource is being used by running jobs.", "active_jobs": running}
             raise Refused(409, refused)
+        if kind == "credential_types" and self.store.find(
+            "credentials", credential_type=found["id"]
+        ):
+            said = "Credential types that are in use cannot be deleted"
+            raise Refused(403, {"detail": said})
         self.store.remove(kind, found["id"])
         # AWX removes an inventory behind the scenes, and says so.
         return (202, {}) if kind == "inventories" else (204, None)
@@ -176,8 +181,19 @@ class AwxApi:
         if request.body.get("disassociate"):
             linked[:] = [kept for kept in linked if kept != one]
         elif one not in linked:
+            self._one_of_a_type(other, one, linked)
             linked.append(one)
         return 204, None
+
+    def _one_of_a_type(self, kind: str, one: int, linked: list[int]) -> None:
+        """As `JobTemplateCredentialsList.is_valid_relation`: one credential of each type, vaults apart."""
+        if kind != "credentials":
+            return
+        of = [self.store.get(kind, number)["credential_type"] for number in (one, *linked)]
+        named = self.store.get("credential_types", of[0])
+        if of[0] in of[1:] and named["kind"] != "vault":
+            said = f"Cannot assign multiple {named['name']} credentials."
+            raise Refused(400, {"error": said})
 
 
 def _preview(rrule: str) -> Answer:

@@ -7,6 +7,7 @@ some of them only after the job's status has become final.
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 import time
@@ -41,6 +42,7 @@ class Delivery:
         delay: further seconds that every event takes.
         held: counters of events that take `held_for` seconds more.
         lost: counters of events that never arrive.
+        largest: bytes of a task's result that are kept; of a larger one nothing is (MAX_EVENT_RES).
     """
 
     flush: float = 0.05
@@ -48,6 +50,7 @@ class Delivery:
     held: frozenset[int] = frozenset()
     held_for: float = 10.0
     lost: frozenset[int] = frozenset()
+    largest: int = 700_000
 
 
 class Events:
@@ -74,7 +77,7 @@ class Events:
             # Each worker writes at moments of its own, and not in the order of the others.
             due = time.monotonic() + rule.delay + rule.flush * (counter % _WORKERS) / _WORKERS
             due += rule.held_for if counter in rule.held else 0.0
-            self._waiting.append((due, self._random.random(), _row(self._job, told)))
+            self._waiting.append((due, self._random.random(), _row(self._job, told, rule.largest)))
 
     def seen(self) -> list[Object]:
         """What is in the database by now, in the order in which it was written."""
@@ -118,8 +121,10 @@ def shown(row: Object, whole: bool) -> Object:
     return row | {"stdout": stdout[:_SHOWN_STDOUT] + "\u2026"}
 
 
-def _row(job: int, told: Mapping[str, Any]) -> Object:
+def _row(job: int, told: Mapping[str, Any], largest: int) -> Object:
     kind, data = told["event"], dict(told.get("event_data") or {})
+    if len(json.dumps(data.get("res"))) > largest:
+        data["res"] = {}
     res = data.get("res")
     res = res if isinstance(res, dict) else {}
     return {

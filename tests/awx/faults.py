@@ -16,8 +16,9 @@ class Faults:
     Attributes:
         where: regular expression of the requests that are met by a fault.
         slow: seconds that an answer takes.
-        statuses: answers that the next requests get in place of theirs, e.g. `[502, 429]`.
-        always: status that every request gets in place of its answer, or 0.
+        statuses: answers that the next requests get in place of theirs, e.g. `[502, 429]`; a proxy's, with a
+            page instead of JSON.
+        always: status that every request gets so in place of its answer, or 0.
         lose_answers: how many requests are carried out and then get no answer.
         gone: ids of jobs that AWX knows nothing of any more.
     """
@@ -45,15 +46,17 @@ class Faults:
 
     def before(self, method: str, path: str) -> int:
         """Status to answer with instead of carrying a request out, or 0."""
-        lost = re.match(r"/api/v2/jobs/(\d+)/", path)
-        if lost and int(lost[1]) in self.gone:
-            return 404
         if not self._meets(method, path):
             return 0
         if self.slow:
             time.sleep(self.slow)
         with self._lock:
             return self.statuses.pop(0) if self.statuses else self.always
+
+    def has_lost(self, path: str) -> bool:
+        """Whether AWX knows nothing any more of what a request is for."""
+        lost = re.match(r"/api/v2/jobs/(\d+)/", path)
+        return lost is not None and int(lost[1]) in self.gone
 
     def loses_answer(self, method: str, path: str) -> bool:
         """Whether a request that was carried out gets no answer."""

@@ -11,7 +11,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,12 @@ class Awx:
     client: httpx2.Client
     stand_in: StandIn | None
     unique: str
+    _users: list[int] = field(default_factory=list)
+
+    @property
+    def pause(self) -> float:
+        """Seconds between two looks."""
+        return 0.01 if self.stand_in else 1.0
 
     def get(self, path: str, status: int = 200, **options: Any) -> Any:
         """The JSON of a GET below `/api/v2/`, which must be answered with `status`."""
@@ -67,13 +73,17 @@ class Awx:
                 else found["status"] in _ENDED
             ):
                 return found
-            time.sleep(0.01 if self.stand_in else 1.0)
+            time.sleep(self.pause)
         raise AssertionError(f"{path} did not end: {found}")
 
     def limited_token(self, roles: dict[str, str]) -> str:
-        """A token of a new user, who has only these roles: `job_templates/7` -> `Execute`."""
+        """A token of a new user, who has only these roles: `job_templates/7` -> `Execute`.
+
+        The user goes with the test.
+        """
         name, password = f"limited-{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
         user = self.send("POST", "users/", 201, json={"username": name, "password": password})
+        self._users.append(user["id"])
         for path, role in roles.items():
             has = self.get(f"{path}/object_roles/", params={"page_size": 200})["results"]
             number = next(one["id"] for one in has if one["name"] == role)
@@ -87,6 +97,11 @@ class Awx:
         assert made.status_code == 201, made.text
         return str(made.json()["token"])
 
+    def forget_users(self) -> None:
+        """Remove the users that tokens were made for, and with each its tokens."""
+        while self._users:
+            self.send("DELETE", f"users/{self._users.pop()}/", 204)
+
 
 @pytest.fixture
 def awx() -> Iterator[Awx]:
@@ -95,12 +110,16 @@ def awx() -> Iterator[Awx]:
     if url:
         token = os.environ["PLUGFLEET_AWX_TOKEN"]
         with _client(url, token) as client:
-            yield Awx(url.rstrip("/"), token, client, None, unique)
+            real = Awx(url.rstrip("/"), token, client, None, unique)
+            yield real
+            real.forget_users()
         return
     stand_in = StandIn()
     try:
         with _client(stand_in.url, stand_in.token) as client:
-            yield Awx(stand_in.url, stand_in.token, client, stand_in, unique)
+            awx = Awx(stand_in.url, stand_in.token, client, stand_in, unique)
+            yield awx
+            awx.forget_users()
     finally:
         stand_in.close()
 

@@ -84,7 +84,10 @@ def take(store: Store, source: Object, found: dict[str, Any]) -> None:
         for name, group in found.items():
             own_vars = json.dumps(group.get("vars", {}))
             if name == "all":
-                store.get("inventories", number)["variables"] = own_vars
+                # AWX up to 24.6.1 adds and changes only (`_update_inventory` of inventory_import).
+                whole = store.get("inventories", number)
+                kept = variables(whole["variables"]) | group.get("vars", {})
+                whole["variables"] = json.dumps(kept)
             elif name not in ("_meta", "ungrouped"):
                 values = {"name": name, "inventory": number, "variables": own_vars}
                 linked = store.linked("groups", store.add("groups", values)["id"], "hosts")

@@ -100,6 +100,7 @@ def _within(
     *,
     required: tuple[str, ...] = ("name",),
     refers: Mapping[str, str] | None = None,
+    parent: Mapping[str, tuple[str, str]] | None = None,
     **more: Any,
 ) -> Kind:
     """A kind whose objects belong to an organisation or inventory, and are named apart there."""
@@ -109,7 +110,7 @@ def _within(
         {**_NAMED, field_: None, **fields},
         required=required,
         refers={field_: above, **(refers or {})},
-        parent={field_: (above, path)},
+        parent={field_: (above, path), **(parent or {})},
         **{"unique": (field_, "name"), **more},
     )
 
@@ -136,6 +137,7 @@ _ALL = [
         {"credential_type": None, "inputs": {}},
         required=("name", "credential_type"),
         refers={"credential_type": "credential_types"},
+        parent={"credential_type": ("credential_types", "credentials")},
         unique=("organization", "name", "credential_type"),
     ),
     Kind(

@@ -111,6 +111,8 @@ class Objects:
                 return self._prompts(whole)
             case "job_templates":
                 return self._template_faults(whole)
+            case "credential_types":
+                return _injector_faults(whole)
             case "credentials" if values.get("credential_type"):
                 return self._input_faults(whole)
             case "inventory_sources" if whole["source"] == "scm" and not whole["source_project"]:
@@ -220,6 +222,16 @@ class Objects:
         if path in ("credentials", "job_templates", "inventories", "projects"):
             summary["user_capabilities"] = {}
         return summary
+
+
+def _injector_faults(whole: Object) -> dict[str, list[str]]:
+    """As `CredentialTypeInjectorField.validate_env_var_allowed` (awx/main/fields.py)."""
+    named = [n for n in (whole["injectors"] or {}).get("env", {}) if n.startswith("ANSIBLE_")]
+    said = (
+        "Environment variable {} may affect Ansible configuration so its use is not allowed in "
+        "credentials."
+    )
+    return {"injectors": [said.format(named[0])]} if named else {}
 
 
 def public(found: Object) -> Object:

@@ -76,9 +76,10 @@ class Rights:
             for found in self._store.find("users", username=name):
                 if self._passwords[found["id"]] == password:
                     number = found["id"]
-        if number is None:
+        known = self._store.find("users", id=number) if number else []
+        if not known:
             raise Refused(401, {"detail": _NOBODY})
-        return self._store.get("users", number)
+        return known[0]
 
     def object_roles(self, path: str, number: int) -> list[Object]:
         """The roles that an object has."""
@@ -105,6 +106,8 @@ class Rights:
         """Whether a user may see an object."""
         if user["is_superuser"] or (path == "users" and o["id"] == user["id"]):
             return True
+        if o.get("is_sliced_job"):
+            return self.has(user, "job_templates", o["job_template"])
         if path in _BELONGS:
             above, field = _BELONGS[path]
             return bool(o.get(field)) and self.has(user, above, o[field])

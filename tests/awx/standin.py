@@ -114,9 +114,9 @@ class StandIn:
                     return self.send(301 if self.command == "GET" else 404, {}, parts.path + "/")
                 status = stand_in.faults.before(self.command, parts.path)
                 if status:
-                    return self.send(
-                        status, {"detail": "Not found."} if status == 404 else "<html>"
-                    )
+                    return self.send(status, "<html>")
+                if stand_in.faults.has_lost(parts.path):
+                    return self.send(404, {"detail": "Not found."})
                 status, body = stand_in.awx.answer(
                     self.command, parts.path, parts.query, _json(raw), self.headers["Authorization"]
                 )

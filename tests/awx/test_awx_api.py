@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import httpx2
 import pytest
 
+from controller.awx.client import Awx as Client
+from controller.awx.following import Follower
 from tests.awx.fixtures import Awx
 from tests.awx.simulated import Play
 
@@ -177,6 +180,46 @@ def test_a_token_that_may_launch_one_template_may_do_nothing_else(made: Made) ->
         assert limited.get(f"projects/{made.project}/").status_code == 403
         assert limited.get("projects/").json()["count"] == 0
     assert httpx2.get(f"{made.awx.url}/api/v2/me/", timeout=60).status_code == 401
+
+
+def test_the_controllers_client_launches_follows_and_cancels_with_the_least_rights(
+    made: Made,
+) -> None:
+    """With the sample project's playbook that says hello: no host is needed."""
+    token = made.awx.limited_token(
+        {f"job_templates/{made.template}": "Execute", f"inventories/{made.inventory}": "Read"}
+    )
+    client = Client(made.awx.url, token)
+    template = client.template(made.name)
+    assert template["id"] == made.template and client.template(str(made.template)) == template
+    launched = client.launch(made.template, {"limit": "h1", "forks": 7})
+    assert launched.ignored == {"forks": 7}
+    follower, counters = Follower(client, launched.id), []
+    state = client.job(launched.id)
+    while not (state.ended and state.processed) or follower.more:
+        time.sleep(made.awx.pause)
+        state = client.job(launched.id)
+        counters += [event["counter"] for event in follower.read()]
+    counters += [event["counter"] for event in follower.read()]
+    emitted = made.awx.get(f"jobs/{launched.id}/")["emitted_events"]
+    assert sorted(counters) == list(range(1, emitted + 1)) and not follower.holes
+    client.cancel(launched.id)  # which has ended, and does not mind
+    if made.awx.stand_in:
+        made.awx.stand_in.awx.jobs.pace = 0.2
+    second = client.launch(made.template, {"limit": "h1"}).id
+    client.cancel(second)  # a real AWX takes seconds to begin
+    assert made.awx.wait(f"jobs/{second}/")["status"] == "canceled"
+    assert {job["id"] for job in client.newest_jobs(made.template, 1)} == {launched.id, second}
+    client.close()
+
+
+def test_users_of_limited_tokens_go_with_the_test(made: Made) -> None:
+    before = made.awx.get("users/")["count"]
+    token = made.awx.limited_token({})
+    made.awx.forget_users()
+    assert made.awx.get("users/")["count"] == before
+    headers = {"Authorization": f"Bearer {token}"}
+    assert httpx2.get(f"{made.awx.url}/api/v2/me/", headers=headers, timeout=60).status_code == 401
 
 
 def test_secrets_are_not_shown_and_are_kept_when_sent_back(made: Made) -> None:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import json
+import os
+import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from roles.awx_setup.control.client import Awx as Client
 from roles.awx_setup.control.client import AwxError, Connection
-from roles.awx_setup.control.objects import MARK, Objects, Outcome, Reference, Wanted
-from roles.awx_setup.control.updates import update
-from roles.awx_setup.control.workflow import bring_nodes
 from tests.awx.fixtures import Awx
-from tests.awx.setting_up import PLAYBOOKS, SetUp
+from tests.awx.real import injected
+from tests.awx.setting_up import BIN, CHECKOUT, PLAYBOOKS, SetUp
 from tests.awx.standin import StandIn
 
 LOGIN = {"username": "deploy", "ssh_key_data": "KEY-HIDDEN", "become_method": "sudo"}
@@ -74,8 +76,16 @@ def test_one_command_sets_an_awx_up_a_second_changes_nothing_and_absent_takes_it
     assert set_up.changes("--diff") == 0
     assert kept(awx) == made
 
+    [kept_one, _] = awx.get("schedules/?order_by=id")["results"]
+    left = {"name": "nightly drift audit", "template": "verify", "rrule": kept_one["rrule"]}
+    set_up.variables |= {"awx_setup_schedules": [left], "awx_setup_known_hosts": "h1 KEY"}
+    assert set_up.changes() == 7, "what checks host keys, linked to each of the templates"
+    assert [one["id"] for one in awx.get("schedules/")["results"]] == [kept_one["id"]]
+    [template, *_] = awx.get("job_templates/")["results"]
+    assert awx.get(f"job_templates/{template['id']}/credentials/")["count"] == 3
+
     other = awx.send("POST", "credential_types/", 201, json={"name": "theirs", "kind": "cloud"})
-    assert set_up.changes("-e", "awx_setup_state=absent") == 14, "schedules go with their templates"
+    assert set_up.changes("-e", "awx_setup_state=absent") == 16, "schedules go with their templates"
     awx.send("DELETE", f"credential_types/{other['id']}/", 204)
     assert kept(awx) == before
 
@@ -89,128 +99,37 @@ def kept(awx: Awx) -> dict[str, Any]:
     return {path: copy.deepcopy(awx.get(f"{path}/?page_size=200")["results"]) for path in paths}
 
 
-@pytest.fixture
-def objects(awx: Awx) -> Iterator[Objects]:
-    """What makes objects in an organisation of the test's own."""
-    made = awx.send("POST", "organizations/", 201, json={"name": awx.unique})
-    yield objects_in(awx)
-    awx.send("DELETE", f"organizations/{made['id']}/", 204)
+def test_host_keys_are_checked_though_awx_turns_that_off(tmp_path: Path) -> None:
+    told = yaml.load((CHECKOUT / "roles/awx_setup/vars/main.yml").read_text(), Loader=_Templates)
+    [injectors] = [
+        one["fields"]["injectors"]
+        for one in told["awx_setup_basics"]
+        if one["kind"] == "credential_types" and "known hosts" in one["name"]
+    ]
+    kind = {"inputs": {}, "kind": "cloud", "injectors": injectors}
+    credential = {"id": 1, "inputs": {"known_hosts": "h1 KEY"}}
+    env, extra = injected([(credential, kind)], tmp_path)
+    more = ("-e", "ansible_port=1", "-e", json.dumps(extra))
+    done = subprocess.run(
+        [BIN / "ansible", "-i", "127.0.0.1,", "all", "-m", "raw", "-a", "true", "-vvv", *more],
+        cwd=CHECKOUT,
+        env={**os.environ, **env, "ANSIBLE_HOST_KEY_CHECKING": "False"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    command = next(line for line in done.stdout.splitlines() if "SSH: EXEC" in line)
+    assert "StrictHostKeyChecking=no" not in command
+    file = re.search(r"-o StrictHostKeyChecking=yes -o UserKnownHostsFile=(\S+)", command)
+    assert file and Path(file[1]).read_text() == "h1 KEY", command
 
 
-def objects_in(awx: Awx, **options: Any) -> Objects:
-    client = Client(Connection(awx.url, awx.token))
-    return Objects(client, awx.unique, **{"check": False, **options})
+class _Templates(yaml.SafeLoader):
+    """Reads Ansible's YAML, whose `!unsafe` says that a text is nobody's template."""
 
 
-def wanted(kind: str, name: str, organization: str, **more: Any) -> Wanted:
-    refers = {"organization": Reference("organizations", organization)}
-    return Wanted(kind, name, refers=refers, **more)
-
-
-def test_an_object_of_somebody_elses_is_neither_changed_nor_removed(
-    awx: Awx, objects: Objects
-) -> None:
-    number = awx.get(f"organizations/?name={awx.unique}")["results"][0]["id"]
-    body = {"name": "theirs", "organization": number, "description": "ours since 2019"}
-    theirs = awx.send("POST", "inventories/", 201, json=body)
-    with pytest.raises(AwxError, match=r"did not make.*awx_setup_prefix"):
-        objects.present(wanted("inventories", "theirs", awx.unique))
-    outcome = objects.absent(wanted("inventories", "theirs", awx.unique))
-    assert not outcome.changed and "was not made by awx-setup" in outcome.message
-    assert awx.get(f"inventories/{theirs['id']}/")["description"] == "ours since 2019"
-
-
-def test_an_organisation_that_others_use_is_left(awx: Awx, objects: Objects) -> None:
-    path = f"organizations/?name={awx.unique}"
-    found = awx.get(path)["results"][0]
-    awx.send("PATCH", f"organizations/{found['id']}/", 200, json={"description": MARK})
-    body = {"name": "theirs", "organization": found["id"]}
-    awx.send("POST", "inventories/", 201, json=body)
-    outcome = objects.absent(Wanted("organizations", awx.unique, shared=True))
-    assert not outcome.changed
-    assert outcome.message.endswith("is left: it has inventories 'theirs' of others")
-    assert awx.get(path)["count"] == 1
-
-
-def test_what_somebody_changed_in_awx_is_put_right(awx: Awx, objects: Objects) -> None:
-    inventory = wanted("inventories", "pf", awx.unique, fields={"variables": "a: 1"})
-    number = (objects.present(inventory).found or {})["id"]
-    assert not objects.present(inventory).changed
-    # Variables are the same in whatever form they are written.
-    awx.send("PATCH", f"inventories/{number}/", 200, json={"variables": '{"a": 1}'})
-    assert not objects.present(inventory).changed
-    awx.send("PATCH", f"inventories/{number}/", 200, json={"variables": "a: 2"})
-    outcome = objects.present(inventory)
-    assert outcome.changed and outcome.before == {"variables": "a: 2"}
-    assert awx.get(f"inventories/{number}/")["variables"] == "a: 1"
-
-
-def test_a_secret_is_sent_again_only_on_request_or_where_there_is_none(
-    awx: Awx, objects: Objects
-) -> None:
-    def bring(using: Objects, **inputs: str) -> Outcome:
-        refers = {
-            "organization": Reference("organizations", awx.unique),
-            "credential_type": Reference("credential_types", "Machine"),
-        }
-        return using.present(Wanted("credentials", "pf", {"inputs": inputs}, refers))
-
-    assert bring(objects, username="a", password="one").changed
-    assert not bring(objects, username="a", password="two").changed
-    assert bring(objects, username="b", password="two").changed
-    assert bring(objects, username="b", password="two", ssh_key_data="key").changed
-    outcome = bring(objects_in(awx, update_secrets=True), username="b", password="three")
-    assert outcome.changed
-    assert "three" not in str((outcome.before, outcome.after))
-    if awx.stand_in:
-        held = awx.stand_in.awx.store.find("credentials", name="pf")[0]["inputs"]
-        assert held == {"username": "b", "password": "three", "ssh_key_data": "key"}
-
-
-def test_nodes_of_a_workflow_are_made_changed_and_removed(awx: Awx, objects: Objects) -> None:
-    flow = wanted("workflow_job_templates", "pf", awx.unique)
-    ask = {"identifier": "ask", "approval": {"name": "go?", "timeout": 60}}
-
-    def bring(*nodes: dict[str, Any]) -> bool:
-        outcome = objects.present(flow)
-        bring_nodes(objects, outcome, nodes)
-        return outcome.changed
-
-    again = {"identifier": "again", "approval": {"name": "really?"}}
-    assert bring({**ask, "success": ["again"]}, again)
-    assert not bring({**ask, "success": ["again"]}, again)
-    assert bring({**ask, "approval": {"name": "go?", "timeout": 90}, "success": ["again"]}, again)
-    assert bring(ask, again)
-    assert bring(ask)
-    assert not bring(ask)
-    number = awx.get("workflow_job_templates/?name=pf")["results"][0]["id"]
-    [node] = awx.get(f"workflow_job_templates/{number}/workflow_nodes/")["results"]
-    assert node["identifier"] == "ask" and node["success_nodes"] == []
-    with pytest.raises(AwxError, match="followed by 'nobody'"):
-        bring({**ask, "success": ["nobody"]})
-
-
-@pytest.mark.awx_stand_in
-def test_a_project_that_awx_cannot_fetch_is_an_error_with_gits_own_words(
-    awx: Awx, objects: Objects
-) -> None:
-    assert awx.stand_in
-    awx.stand_in.awx.jobs.failing["project"] = "fatal: repository not found"
-    fields = {"scm_type": "git", "scm_url": "https://git.example.com/gone.git"}
-    outcome = objects.present(wanted("projects", "pf", awx.unique, fields=fields))
-    assert outcome.found
-    with pytest.raises(AwxError, match="project 'pf': fatal: repository not found"):
-        update(objects.awx, "projects", outcome.found, again=False, timeout=10)
-    awx.stand_in.awx.jobs.failing.clear()
-    assert update(objects.awx, "projects", outcome.found, again=False, timeout=10)
-
-
-def test_check_mode_makes_nothing_and_says_what_it_would(awx: Awx, objects: Objects) -> None:
-    dry = objects_in(awx, check=True)
-    outcome = dry.present(wanted("inventories", "pf", awx.unique))
-    assert outcome.changed and outcome.found is None
-    assert outcome.after["organization"] == f"organization {awx.unique!r}"
-    assert awx.get("inventories/?name=pf&organization__name=" + awx.unique)["count"] == 0
+_Templates.add_constructor("!unsafe", lambda loader, node: loader.construct_scalar(node))
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,12 @@ class Workflows:
     def slices(self, template: Object, count: int, values: Mapping[str, Any]) -> Object:
         """A workflow job of `count` slices of a job."""
         run = self._new(
-            {"name": template["name"], "job_template": template["id"], "is_sliced_job": True}
+            {
+                "name": template["name"],
+                "job_template": template["id"],
+                "created_by": values["created_by"],
+                "is_sliced_job": True,
+            }
         )
         jobs = []
         for number in range(1, count + 1):

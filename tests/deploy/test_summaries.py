@@ -110,6 +110,16 @@ def test_linting_publishes_nothing_and_needs_no_host(local: Local) -> None:
     assert code == 2 and "sys/onne" in text
 
 
+def test_bindings_that_only_the_role_was_given_are_not_taken_for_none(local: Local) -> None:
+    role = {"role": "plugin_source", "plugin_source_bindings": {"all": ["sys/one"] * 2}}
+    play = {"hosts": "fine", "gather_facts": False, "roles": [role, "plugin_sync"]}
+    playbook = local.folder / "play.yml"
+    playbook.write_text(json.dumps([play]))
+    code, _, text = local.run(str(playbook))
+    assert code == 2 and "plugin_source_bindings is not what the role plugin_source had" in text
+    assert not (local.folder / "fine").exists()
+
+
 @pytest.mark.parametrize(
     ("playbook", "variable", "said"),
     [

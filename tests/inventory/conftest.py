@@ -29,8 +29,13 @@ DOCUMENT: dict[str, Any] = {
         "vars": {
             "plugin_bindings": {"all": ["sys/disk"], "web": ["net/http"]},
             "plugin_source_release": {"number": 7, "commit": "0" * 40},
+            "plugin_source_controller": "",
         },
-        "children": ["web", "db", "pf_pending", "pf_drifted"],
+        "children": ["pf_everyone", "web", "db", "pf_pending", "pf_drifted"],
+    },
+    "pf_everyone": {
+        "hosts": ["web1", "web2", "db1"],
+        "vars": {"tier": "any", "ansible_group_priority": -(2**31)},
     },
     "web": {"hosts": ["web1", "web2"], "vars": {"tier": "front"}},
     "db": {"hosts": ["db1"]},

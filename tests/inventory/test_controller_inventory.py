@@ -25,6 +25,8 @@ def test_hosts_groups_and_states_are_the_controllers(inventory: Inventory) -> No
     assert variables["ansible_host"] == "10.0.0.1"
     assert variables["plugfleet_plan"] == "a" * 64
     assert variables["tier"] == "front"
+    assert found["_meta"]["hostvars"]["db1"]["tier"] == "any"
+    assert variables["plugin_source_controller"] == "", "what the controller left out stays out"
     assert variables["plugin_source_release"]["number"] == 7
 
 
@@ -258,6 +260,8 @@ def test_an_inventory_update_of_awx_finds_everything(
     assert done.returncode == 0, done.stderr
     found = json.loads(answer.read_text())
     assert found["web"]["hosts"] == ["web1", "web2"] and found["web"]["vars"] == {"tier": "front"}
+    # AWX hands the group on to its jobs with the priority that puts it below the others.
+    assert found["pf_everyone"]["vars"] == {"tier": "any", "ansible_group_priority": -(2**31)}
     assert found["_meta"]["hostvars"]["web1"]["plugfleet_plan"] == "a" * 64
     assert found["pf_drifted"]["hosts"] == ["web2"]
     assert "cannot be kept for next time" in done.stderr

@@ -37,6 +37,7 @@ _OBJECT = {
     "fields",
     "refers",
     "links",
+    "keeps",
     "within",
     "survey",
     "shared",
@@ -119,6 +120,7 @@ def _wanted(given: Mapping[str, Any]) -> Wanted:
             sub: [Reference(to["kind"], name) for name in to["names"]]
             for sub, to in (given.get("links") or {}).items()
         },
+        keeps=given.get("keeps") or {},
         within=given.get("within") or "",
         survey=given.get("survey"),
         shared=boolean(given.get("shared", False)),

@@ -1,20 +1,21 @@
 """One object of AWX's: made, changed, or removed, so that it is as it should be.
 
-What was made here has a mark in its description. Only such objects are changed or removed: an object of
-somebody else's that has the same name is an error.
+What was made here has a mark in its description, which names the organisation that it was made for. Only such
+objects are changed or removed: an object of somebody else's that has the same name is an error. Names of
+credential types and execution environments are unique in all of AWX, so that another organisation's may be met.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from roles.awx_setup.control.client import Awx, AwxError, NotThere, Object
 from roles.awx_setup.control.compare import differing, shown
 
-MARK = "[made by plugfleet's awx-setup]"
+_MARK = "[made by plugfleet's awx-setup"
 # Kinds whose objects belong to an organisation, so that two organisations may use a name twice.
 _IN_ORGANIZATION = {
     "credentials",
@@ -34,6 +35,11 @@ _BELONGING = (
 )
 _GONE = 120.0  # seconds that AWX may take to remove an inventory behind the scenes
 _LOOK = 0.5
+
+
+def mark(organization: str) -> str:
+    """What the descriptions of the objects end with that were made for an organisation."""
+    return f"{_MARK} for {organization}]"
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ class Wanted:
         refers: field -> object whose id it holds.
         links: sub-path -> objects that are linked below it, all and no others.
         within: field of `refers` that names what it belongs to, where names are unique only there.
+        keeps: sub-path -> names; what stands there otherwise, and was made here, is removed.
         survey: its survey; None where it has none.
         shared: an object of this name is used as it is, whoever made it.
     """
@@ -70,6 +77,7 @@ class Wanted:
     fields: Mapping[str, Any] = field(default_factory=dict)
     refers: Mapping[str, Reference] = field(default_factory=dict)
     links: Mapping[str, list[Reference]] = field(default_factory=dict)
+    keeps: Mapping[str, Sequence[str]] = field(default_factory=dict)
     within: str = ""
     survey: Mapping[str, Any] | None = None
     shared: bool = False
@@ -137,10 +145,11 @@ class Objects:
         found = self._found(wanted, numbers)
         if found and wanted.shared:
             return Outcome(found, message=f"{wanted} is there")
-        if found and MARK not in str(found.get("description")):
+        if found and not self._is_ours(found):
+            of_others = _MARK in str(found.get("description"))
             raise AwxError(
-                f"AWX has a {wanted} that awx-setup did not make, and which is left as it is: rename it, or "
-                "choose another awx_setup_prefix"
+                f"AWX has a {wanted} that awx-setup {'made for another organisation' if of_others else 'did not make'}"
+                ", and which is left as it is: rename it, or choose another awx_setup_prefix"
             )
         fields = {"name": wanted.name, "description": self._description(wanted), **wanted.fields}
         fields |= numbers
@@ -153,6 +162,8 @@ class Objects:
             self.link(
                 f"{wanted.kind}/", outcome, sub, {one.name: self.number(one) for one in references}
             )
+        for sub, names in wanted.keeps.items():
+            self._remove_others(wanted, outcome, sub, names)
         return outcome
 
     def absent(self, wanted: Wanted) -> Outcome:
@@ -170,9 +181,10 @@ class Objects:
         found = self._found(wanted, numbers)
         if found is None:
             return Outcome(None, message=f"{wanted} is gone")
-        if MARK not in str(found.get("description")):
-            return Outcome(found, message=f"{wanted} was not made by awx-setup, and is left")
-        if wanted.kind == "organizations" and (others := self._belongs_to(found)):
+        if not self._is_ours(found):
+            said = f"{wanted} was not made by awx-setup for this organisation, and is left"
+            return Outcome(found, message=said)
+        if others := self._needed_by(wanted, found):
             return Outcome(found, message=f"{wanted} is left: it has {', '.join(others)} of others")
         before = {"name": wanted.name}
         if not self.check:
@@ -198,10 +210,32 @@ class Objects:
         outcome.after[sub] = sorted(wanted)
         if self.check or not outcome.found:
             return
-        for number in [number for number in wanted.values() if number not in there]:
-            self.awx.post(below, {"id": number})
+        # In this order: AWX refuses a second credential of a type beside the one that is to go.
         for number in [number for number in there if number not in wanted.values()]:
             self.awx.post(below, {"id": number, "disassociate": True})
+        for added in [number for number in wanted.values() if number not in there]:
+            self.awx.post(below, {"id": added})
+
+    def _remove_others(
+        self, wanted: Wanted, outcome: Outcome, sub: str, names: Sequence[str]
+    ) -> None:
+        if not outcome.found:
+            return
+        gone = {
+            one["id"]: str(one["name"])
+            for one in self.awx.all(f"{wanted.kind}/{outcome.found['id']}/{sub}/")
+            if one["name"] not in names and self._is_ours(one)
+        }
+        if not gone:
+            return
+        outcome.changed = True
+        outcome.message += f", without {sub} that are no longer wanted"
+        outcome.before[sub], outcome.after[sub] = sorted(gone.values()), []
+        for number in gone if not self.check else ():
+            self.awx.delete(f"{sub}/{number}/")
+
+    def _is_ours(self, found: Object) -> bool:
+        return mark(self._organization) in str(found.get("description"))
 
     def _found(self, wanted: Wanted, numbers: Mapping[str, int | None]) -> Object | None:
         if not wanted.within:
@@ -212,7 +246,7 @@ class Objects:
         return self.awx.find(wanted.kind, name=wanted.name, **{wanted.within: above})
 
     def _description(self, wanted: Wanted) -> str:
-        return f"{wanted.fields.get('description', '')} {MARK}".strip()
+        return f"{wanted.fields.get('description', '')} {mark(self._organization)}".strip()
 
     def _made(self, wanted: Wanted, fields: dict[str, Any]) -> Outcome:
         fields["description"] = self._description(wanted)
@@ -244,14 +278,14 @@ class Objects:
         if path and not self.check:
             self.awx.post(path, wanted.survey)
 
-    def _belongs_to(self, organization: Object) -> list[str]:
-        """What an organisation has that was not made here; removing it would remove that too."""
-        path = f"organizations/{organization['id']}/"
+    def _needed_by(self, wanted: Wanted, found: Object) -> list[str]:
+        """What was not made here and would go too, or for whose sake AWX would refuse."""
+        below = {"organizations": _BELONGING, "credential_types": ("credentials",)}
         return [
             f"{kind.replace('_', ' ')} {one['name']!r}"
-            for kind in _BELONGING
-            for one in self.awx.all(f"{path}{kind}/")
-            if MARK not in str(one.get("description"))
+            for kind in below.get(wanted.kind, ())
+            for one in self.awx.all(f"{wanted.kind}/{found['id']}/{kind}/")
+            if not self._is_ours(one)
         ]
 
     def _await_gone(self, path: str, wanted: Wanted) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import getpass
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ansible.inventory.helpers import sort_groups
 from ansible.plugins.action import ActionBase
 
 # The roles work from a checkout, where nothing is installed: its rooms are importable from its top.
@@ -18,6 +19,7 @@ if _CHECKOUT not in sys.path:
 
 from controller.bindings.static import (  # noqa: E402
     BindingsError,
+    Host,
     check_bindings,
     check_hostgroups,
     parse_bindings,
@@ -53,8 +55,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
     """Fetch, compose, lint and publish, or take a release that a controller published; then hold the
     bindings against it.
 
-    Returns `release`, `changes` (against the release before), `warnings`, and `bindings`. Runs
-    once for a play, opens no connection to any host.
+    Returns `release`, `changes` (against the release before), `warnings`, and of the bindings only
+    how many there are (`bound`): whoever reads a run's events would read their secrets. Runs once for
+    a play, opens no connection to any host.
     """
 
     BYPASS_HOST_LOOP = True
@@ -88,10 +91,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         warnings: list[str] = []
 
         def approve(tree: GitTree, _: Sequence[FetchedSource]) -> None:
-            warnings.extend(check_bindings(bindings, tree, overrides))
+            warnings.extend(check_bindings(bindings, tree, hosts))
 
-        def overrides(group: str, key: str) -> list[Mapping[str, Any]]:
-            return _overrides(groups.get(group, ()), task_vars.get("hostvars", {}), key)
+        def hosts(group: str) -> Iterator[Host]:
+            inventory = self._task.get_variable_manager()._inventory
+            for name in groups.get(group, ()):
+                own = task_vars.get("hostvars", {})[name].get("plugin_config_overrides") or {}
+                of_host = sort_groups(inventory.get_host(name).get_groups())
+                yield [found.name for found in of_host], parse_overrides(own)
 
         if options.get("release"):
             if rollback_to:
@@ -129,23 +136,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
             "tree": published.tree,
             "changes": published.changes,
             "repository": str(catalog.repository.path),
-            "bindings": bindings,
+            "bound": {group: len(entries) for group, entries in sorted(bindings.items())},
             "warnings": warnings,
             "diff": _diff(published, newest),
         }
-
-
-def _overrides(
-    hosts: Iterable[str], hostvars: Mapping[str, Any], key: str
-) -> list[Mapping[str, Any]]:
-    """What each of these hosts has otherwise of a plugin, if every one has something."""
-    found: list[Mapping[str, Any]] = []
-    for host in hosts:
-        own = parse_overrides(hostvars[host].get("plugin_config_overrides") or {})
-        if key not in own:
-            return []
-        found.append(own[key])
-    return found
 
 
 def _number(name: str, value: Any) -> float:

@@ -35,14 +35,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         # the one sentence that matters. The controller, which keeps it, reads results, not lines.
         # States of plugins it has from the visit's journal, where it can read that: a wave that AWX
         # carries out is told of by these results alone.
-        by_awx = "plugfleet_wave" in task_vars
-        told_whole = (
-            self._display.verbosity
-            or "PLUGFLEET_WAVE" in os.environ
-            or "plugfleet_wave" in task_vars  # the controller's, in AWX or on another machine
-        )
-        hidden: tuple[str, ...] = ("plugins",) if told_whole else ("plugins", "steps", "needed")
-        hidden = () if by_awx else hidden
+        hidden: tuple[str, ...] = ("plugins", "steps", "needed")
+        if self._display.verbosity or "PLUGFLEET_WAVE" in os.environ:
+            hidden = ("plugins",)
+        if "plugfleet_wave" in task_vars:
+            hidden = ()
         result = {key: value for key, value in visited.items() if key not in hidden}
         if fails and result.get("changed") and not result.get("failed"):
             result["failed"] = True

@@ -7,7 +7,7 @@ A task of its own for every host and step costs the control node about 20 ms of 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +31,7 @@ from controller.bindings.static import (  # noqa: E402
 )
 from controller.catalog.git import Repository  # noqa: E402
 from controller.catalog.tree import GitTree  # noqa: E402
+from roles.plugin_sync.control.bound import bindings_of  # noqa: E402
 from roles.plugin_sync.control.connections import ConnectionRefused, HostConnection  # noqa: E402
 from roles.plugin_sync.control.journal import Journal  # noqa: E402
 from roles.plugin_sync.control.packs import Packs  # noqa: E402
@@ -65,10 +66,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
                 "failed": True,
                 "msg": f"steps must be some of {', '.join(STEPS)}; got {steps!r}",
             }
-        batch = _Batch(self, frozenset(steps), self._task.args.get("published") or {})
+        published = self._task.args.get("published") or {}
+        try:
+            bindings = bindings_of(self, task_vars, published) if published else None
+        except BindingsError as error:
+            return result | {"failed": True, "msg": str(error)}
+        batch = _Batch(self, frozenset(steps), published, bindings)
         hosts = batch.visit(list(task_vars["ansible_play_batch"]), _workers(self, task_vars))
         if "plugfleet_wave" in task_vars:
-            self._tell_plans(hosts)
+            inventory = self._task.get_variable_manager()._inventory
+            for name, plan in brought_plans(inventory, hosts, batch.release).items():
+                hosts[name]["plan"] = plan
         result["hosts"] = hosts
         if batch.warnings:
             result["warnings"] = sorted(batch.warnings)
@@ -77,13 +85,25 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         result["stats"] = stats(hosts, batch.release, check=bool(self._task.check_mode))
         return result
 
-    def _tell_plans(self, hosts: Mapping[str, dict[str, Any]]) -> None:
-        """Say which plan each host was brought to: AWX's inventory may be older than a controller thinks."""
-        inventory = self._task.get_variable_manager()._inventory
-        for name, result in hosts.items():
-            plan = inventory.get_host(name).vars.get("plugfleet_plan")
-            if plan is not None:
-                result["plan"] = str(plan)
+
+def brought_plans(
+    inventory: Any, names: Iterable[str], release: Mapping[str, Any] | None
+) -> dict[str, str]:
+    """By host, the digest of the plan that it was brought to; empty where the inventory cannot tell.
+
+    AWX's inventory may be older than what a job is told to bring, or newer: its plans are made of the
+    release that it names itself.
+    """
+    own = inventory.groups["all"].vars.get("plugin_source_release")
+    fits = bool(release) and isinstance(own, Mapping) and _named(own) == _named(release or {})
+    return {
+        name: str(inventory.get_host(name).vars.get("plugfleet_plan") or "") if fits else ""
+        for name in names
+    }
+
+
+def _named(release: Mapping[str, Any]) -> tuple[str, str]:
+    return str(release.get("number")), str(release.get("commit"))
 
 
 class _Bound(NamedTuple):
@@ -97,13 +117,17 @@ class _Batch:
     """The hosts of one task, and what is the same for all of them."""
 
     def __init__(
-        self, action: ActionBase, steps: frozenset[str], published: Mapping[str, Any]
+        self,
+        action: ActionBase,
+        steps: frozenset[str],
+        published: Mapping[str, Any],
+        bindings: Mapping[str, Any] | None,
     ) -> None:
         self._action = action
         self._steps = steps
         self._release = published.get("release")
         self._would_publish = bool(published.get("would_publish"))
-        self._bindings = published.get("bindings")
+        self._bindings = bindings
         self._settings = Settings(action._loader)
         self._resolved: dict[str, _Bound] = {}
         self.warnings: set[str] = set()
@@ -175,10 +199,16 @@ class _Batch:
                     f"plugin_config_overrides: {plugin!r} is not bound to a host that has one"
                 )
             problems = problems_of(merged, manifests_of(self._tree))
+            bindings = [plugin.binding for plugin in merged]
+            resolution = resolve(bindings, self._tree)
+            problems += [
+                f"{problem.message} [{problem.code}]"
+                for problem in resolution.problems
+                if problem.severity == "error"
+            ]
             if problems:
                 raise BindingsError("what is bound to it cannot run: " + "; ".join(problems))
-            bindings = [plugin.binding for plugin in merged]
-            self._resolved[key] = _Bound(bindings, listed_keys(resolve(bindings, self._tree)))
+            self._resolved[key] = _Bound(bindings, listed_keys(resolution))
         return self._resolved[key]
 
     def _wanted(self, settings: dict[str, Any], bound: _Bound | None) -> Wanted:

@@ -17,6 +17,7 @@ from roles.plugin_sync.control.look import Look, LookError, Seen
 from roles.plugin_sync.control.packs import Packs
 from roles.plugin_sync.control.payload import BOOT_COMMAND, Payload
 from roles.plugin_sync.control.plan import PlanRefused, Wanted
+from roles.plugin_sync.control.shown import without_values
 from roles.plugin_sync.control.states import plugin_states
 
 _MARKER = "plugfleet-visit 1"
@@ -44,7 +45,11 @@ class Visitor:
             `plugins` where the agent was asked for them.
         """
         try:
-            return self._visit(connection, wanted)
+            result = self._visit(connection, wanted)
+            if result.get("diff"):
+                path = str(wanted.settings["agent_config_bindings_path"])
+                result["diff"] = without_values(result["diff"], path)
+            return result
         except AnsibleConnectionFailure as error:
             return {"unreachable": True, "changed": False, "msg": str(error)}
         except (PlanRefused, LookError, CatalogError, AnsibleError) as error:

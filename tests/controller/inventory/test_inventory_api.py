@@ -16,6 +16,8 @@ from sqlalchemy import update
 from controller.auth.models import Scope
 from controller.fleet.models import Host
 from controller.inventory import service
+from tests.awx.inventory import script, take
+from tests.awx.store import Store
 from tests.controller.server import Api
 from tests.controller.sources import SourceRepository, publish
 
@@ -83,6 +85,11 @@ def test_only_who_gets_the_whole_plan_can_report_it(fleet: Api) -> None:
 
 def test_ansible_reads_the_document_as_it_is_meant(fleet: Api, tmp_path: Path) -> None:
     fleet.send("POST", "bindings", 201, json={"hostgroup": "all", "plugin": "sys/ntp"})
+    # The lowest of all, even below a hostgroup that comes before all the others.
+    weak = {"ansible_group_priority": -5, "shade": "web"}
+    fleet.send("PATCH", "hostgroups/web", 200, json={"variables": {"colour": "red", **weak}})
+    own = {"colour": "grey", "shade": "all", "light": "all"}
+    fleet.send("PATCH", "hostgroups/all", 200, json={"variables": own})
     script = tmp_path / "inventory.sh"
     (tmp_path / "document.json").write_text(json.dumps(fleet.get("inventory")))
     script.write_text(f"#!/bin/sh\ncat {tmp_path}/document.json\n")
@@ -102,7 +109,43 @@ def test_ansible_reads_the_document_as_it_is_meant(fleet: Api, tmp_path: Path) -
     assert read["pf_pending"]["hosts"] == ["d1", "lone", "w1", "w2"]
     w1 = read["_meta"]["hostvars"]["w1"]
     assert (w1["colour"], w1["ansible_host"]) == ("red", "192.0.2.1")
+    assert (w1["shade"], w1["light"]) == ("web", "all")
     assert w1["plugin_bindings"] == {"all": ["sys/ntp"]}
+
+
+def test_group_all_has_nothing_that_could_be_gone_later(
+    fleet: Api, make_source: MakeSource
+) -> None:
+    """AWX up to 24.6.1 keeps a variable of `all` that is gone from the inventory."""
+
+    def carried() -> tuple[set[str], dict[str, Any]]:
+        found = fleet.get("inventory", params={"secrets": True})
+        assert found["pf_everyone"]["hosts"] == ["d1", "lone", "w1", "w2"]
+        return set(found["all"]["vars"]), found["pf_everyone"]["vars"]
+
+    before, own = carried()
+    assert own.pop("ansible_group_priority") < -1_000_000_000
+    assert own == {"ansible_password": "all-secret"}
+    publish(fleet, make_source())
+    fleet.send("POST", "bindings", 201, json={"hostgroup": "all", "plugin": "sys/ntp"})
+    fleet.send("PATCH", "hostgroups/all", 200, json={"variables": {"colour": "grey"}})
+    after, own = carried()
+    assert before == after and own["colour"] == "grey"
+
+
+def test_a_password_that_is_taken_from_all_is_gone_from_awx_too(fleet: Api) -> None:
+    store = Store()
+    number = store.add("inventories", {"name": "pf", "variables": "{}"})["id"]
+    source = {"inventory": number, "overwrite": True}
+    job = {"inventory": number, "job_slice_count": 1}
+
+    def updated() -> str:
+        take(store, source, fleet.get("inventory", params={"secrets": True}))
+        return json.dumps(script(store, job))
+
+    assert "all-secret" in updated()
+    fleet.send("PATCH", "hostgroups/all", 200, json={"secrets": {"ansible_password": None}})
+    assert "all-secret" not in updated()
 
 
 def test_secrets_are_told_to_operators_who_ask(fleet: Api) -> None:
@@ -110,7 +153,7 @@ def test_secrets_are_told_to_operators_who_ask(fleet: Api) -> None:
     told = fleet.get("inventory", params={"secrets": True})
     assert told["_meta"]["hostvars"]["w1"]["ansible_password"] == "w1-secret"
     assert told["db"]["vars"]["pin"] == "db-secret"
-    assert told["all"]["vars"]["ansible_password"] == "all-secret"
+    assert told["pf_everyone"]["vars"]["ansible_password"] == "all-secret"
     viewer = fleet.connect(fleet.token_of(Scope.VIEWER))
     assert viewer.get("inventory").status_code == 200
     assert viewer.get("inventory", params={"secrets": True}).status_code == 403
