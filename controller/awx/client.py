@@ -6,24 +6,18 @@ Nothing is asked again here: whoever asks knows whether to wait, and for how lon
 
 from __future__ import annotations
 
-import json
-import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import httpx2
-
-from controller.awx.errors import AwxAway, AwxError, AwxMissing, words
+from controller.awx.errors import AwxAway, AwxBegan, AwxError, AwxMissing
+from controller.awx.transport import Transport
 
 PAGE = 200
 """The most entries that AWX gives at once (MAX_PAGE_SIZE)."""
-_CONNECT, _ANSWER = 5.0, 30.0  # seconds
-_TOLD = 400  # characters of what it says that are passed on
-_NAMES_AT_ONCE = 50  # in an address, which proxies cut at 8 kB
-_LATER = (429, 502, 503, 504)
-_DOUBTFUL = (502, 504)  # a proxy's, who may have passed the request on
+# Bytes of names in an address, which proxies cut at 8 kB; coded, they are up to three times as many.
+_NAMES_AT_ONCE = 2_000
 
 
 class Launched(NamedTuple):
@@ -67,18 +61,12 @@ class Awx:
     """
 
     def __init__(self, url: str, token: str, ca_file: Path | None = None) -> None:
-        self.url = url
-        self._token = token
-        self._http = httpx2.Client(
-            base_url=f"{url}/api/v2/",
-            headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
-            timeout=httpx2.Timeout(_ANSWER, connect=_CONNECT),
-            verify=_tls(url, ca_file),
-        )
+        self._transport = Transport(url, token, ca_file)
+        self._ask = self._transport.ask
 
     def close(self) -> None:
         """Close its connections."""
-        self._http.close()
+        self._transport.close()
 
     def template(self, named: str) -> dict[str, Any]:
         """A job template, by its id or its name.
@@ -113,14 +101,22 @@ class Awx:
 
         Raises:
             AwxAway: `doubtful` says whether it may have begun nevertheless.
-            AwxError: AWX refuses it, or this token may not.
+            AwxBegan: AWX began something else, which could not be canceled.
+            AwxError: AWX refuses it, or this token may not; or it began something else.
         """
         answer = self._object(self._ask("POST", f"job_templates/{template}/launch/", fields))
+        if "workflow_job" in answer and "job" not in answer:
+            number = int(answer["workflow_job"])
+            told = f"the job template cuts its inventory by itself: AWX began its workflow {number}"
+            hint = "set its job slicing (job_slice_count) to 1"
+            try:
+                self._cancel(f"workflow_jobs/{number}/")
+            except AwxError as error:
+                may = f"{told}, which may still run ({error.message})"
+                raise AwxBegan(may, hint=hint) from None
+            raise AwxError(f"{told}, which was canceled", hint=hint)
         if "job" not in answer:
-            raise AwxError(
-                "AWX did not begin a job but a workflow: the job template cuts its inventory by itself",
-                hint="set its job slicing (job_slice_count) to 1",
-            )
+            raise self._transport.strange("no job from a launch", doubtful=True)
         return Launched(int(answer["job"]), dict(answer.get("ignored_fields") or {}))
 
     def job(self, number: int) -> JobState:
@@ -129,13 +125,18 @@ class Awx:
         Raises:
             AwxMissing: AWX does not have it any more.
         """
-        answer = self._object(self._ask("GET", f"jobs/{number}/"))
+        return self._state(f"jobs/{number}/", number)
+
+    def _state(self, path: str, number: int) -> JobState:
+        answer = self._object(self._ask("GET", path))
+        if not isinstance(answer.get("status"), str):
+            raise self._transport.strange(f"no status from {path}")
         words = [str(answer.get(name) or "") for name in ("job_explanation", "result_traceback")]
         return JobState(
             number,
             str(answer.get("status")),
             bool(answer.get("event_processing_finished")),
-            self._clean(" ".join(word for word in words if word)),
+            self._transport.clean(" ".join(word for word in words if word)),
         )
 
     def cancel(self, number: int) -> None:
@@ -143,9 +144,20 @@ class Awx:
 
         Raises:
             AwxMissing: AWX does not have it any more.
+            AwxBarred: it runs, and this token may not cancel it.
         """
-        # 405 says that it cannot be canceled, as it has ended.
-        self._ask("POST", f"jobs/{number}/cancel/", {}, fine=(405,))
+        self._cancel(f"jobs/{number}/")
+
+    def _cancel(self, path: str) -> None:
+        try:
+            self._ask("POST", f"{path}cancel/", {})
+        except (AwxAway, AwxMissing):
+            raise
+        except AwxError:
+            # Of a job that has ended, AWX says 405 to administrators, and 403 to others (`can_cancel` of
+            # JobAccess in awx/main/access.py).
+            if not self._state(path, 0).ended:
+                raise
 
     def events(self, job: int, **wanted: str | int) -> list[dict[str, Any]]:
         """A page of a job's events, by their counters."""
@@ -167,11 +179,10 @@ class Awx:
     def hosts(self, inventory: int, names: Sequence[str]) -> dict[str, bool]:
         """Those of these hosts that an inventory has, and whether they are enabled there."""
         found: dict[str, bool] = {}
-        for start in range(0, len(names), _NAMES_AT_ONCE):
-            some = ",".join(names[start : start + _NAMES_AT_ONCE])
+        for some in _parts(names):
             query: dict[str, str | int] = {
                 "inventory": inventory,
-                "name__in": some,
+                "name__in": ",".join(some),
                 "page_size": PAGE,
             }
             for host in self._results("hosts/", query):
@@ -182,112 +193,25 @@ class Awx:
         answer = self._object(self._ask("GET", path, query=query))
         results = answer.get("results")
         if not isinstance(results, list) or not all(isinstance(one, dict) for one in results):
-            raise self._no_awx(path)
+            raise self._transport.strange(f"no list from {path}")
         return results
 
     def _object(self, answer: Any) -> dict[str, Any]:
         if not isinstance(answer, dict):
-            raise self._no_awx("its answer")
+            raise self._transport.strange("no JSON object", doubtful=True)
         return answer
 
-    def _ask(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        query: Mapping[str, str | int] | None = None,
-        fine: Sequence[int] = (),
-    ) -> Any:
-        try:
-            response = self._http.request(method, path, json=body, params=query)
-        except httpx2.TimeoutException as error:
-            connected = not isinstance(error, httpx2.ConnectTimeout)
-            raise AwxAway(f"{self.url} does not answer in time", doubtful=connected) from None
-        except (httpx2.RequestError, OSError) as error:
-            raise self._unreachable(error) from None
-        except httpx2.InvalidURL as error:
-            raise AwxError(f"{self.url} is no address: {error}", hint="correct awx_url") from None
-        return self._judged(f"{method} {path}", response, fine)
 
-    def _unreachable(self, error: Exception) -> AwxError:
-        reason = self._clean(str(error)) or type(error).__name__
-        if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
-            return AwxError(
-                f"the certificate of {self.url} is not to be trusted: {reason}",
-                hint="set awx_ca_file to the authority's PEM file, or correct awx_url",
-            )
-        refused = isinstance(error, httpx2.ConnectError)
-        return AwxAway(f"{self.url} cannot be reached: {reason}", doubtful=not refused)
-
-    def _judged(self, what: str, response: httpx2.Response, fine: Sequence[int]) -> Any:
-        status = response.status_code
-        try:
-            answer = json.loads(response.content) if response.content else None
-        except (ValueError, RecursionError):
-            answer = _NOTHING
-        if status in fine:
-            return None
-        if 200 <= status < 300:
-            if answer is _NOTHING:
-                raise self._no_awx(what)
-            return answer
-        said = self._clean("; ".join(words(answer)))
-        told = f"{what}: HTTP {status}" + (f", {said}" if said else "")
-        if status in _LATER or status >= 500:
-            raise AwxAway(
-                f"{self.url} says that it cannot now ({told})",
-                doubtful=status in _DOUBTFUL or status == 500,
-                wait=_seconds(response.headers.get("retry-after", "")),
-            )
-        if status == 401:
-            raise AwxError(
-                f"AWX does not take our token ({told})",
-                hint="make a token of scope Write for a user that may execute the job template, and set "
-                "awx_token to it",
-            )
-        if status == 403:
-            raise AwxError(
-                f"AWX's token may not do that ({told})",
-                hint="give its user the role Execute on the job template, and Read on its inventory",
-            )
-        if status == 404:
-            raise AwxMissing(f"AWX does not have it ({told})")
-        raise AwxError(f"AWX refuses it ({told})")
-
-    def _no_awx(self, what: str) -> AwxError:
-        return AwxError(
-            f"{self.url} is no AWX: {what} is not what AWX's API answers",
-            hint="awx_url is where AWX's pages are; its API is below at /api/v2/",
-        )
-
-    def _clean(self, text: str) -> str:
-        """What AWX says, fit for a reason: one short line, without our token."""
-        line = "".join(char if char.isprintable() else " " for char in text)
-        line = " ".join(line.replace(self._token, "***").split()) if self._token else line
-        return line if len(line) <= _TOLD else line[: _TOLD - 1] + "…"
-
-
-_NOTHING = object()
-
-
-def _tls(url: str, ca_file: Path | None) -> ssl.SSLContext:
-    if url.startswith("http:"):
-        # Reading all authorities takes longer than most answers; without TLS nobody is asked.
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        return ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
-    except (OSError, ssl.SSLError) as error:
-        raise AwxError(
-            f"awx_ca_file {ca_file} cannot be used: {error}", hint="it must be a PEM file"
-        ) from None
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _seconds(text: str) -> float:
-    return float(text) if text.isdecimal() and len(text) < 4 else 0.0
+def _parts(names: Sequence[str]) -> Iterator[list[str]]:
+    """Names, as many as one address holds, and one page of an answer."""
+    part: list[str] = []
+    length = 0
+    for name in names:
+        size = len(name.encode()) + 1
+        if part and (length + size > _NAMES_AT_ONCE or len(part) == PAGE):
+            yield part
+            part, length = [], 0
+        part.append(name)
+        length += size
+    if part:
+        yield part

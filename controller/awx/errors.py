@@ -18,6 +18,14 @@ class AwxMissing(AwxError):
     """AWX does not have it, or this token may not see it."""
 
 
+class AwxBegan(AwxError):
+    """AWX began something else than it was asked for, which may still run."""
+
+
+class AwxBarred(AwxError):
+    """AWX does not let our token do it, or its certificate is not to be trusted: a setting to correct."""
+
+
 class AwxAway(AwxError):
     """AWX does not answer now, or says that it cannot.
 
@@ -30,6 +38,11 @@ class AwxAway(AwxError):
         super().__init__(message)
         self.doubtful = doubtful
         self.wait = wait
+
+
+def as_away(error: AwxError) -> AwxAway:
+    """The same as something to wait for: while a job runs, somebody may put right what keeps us from it."""
+    return error if isinstance(error, AwxAway) else AwxAway(sentence(error), doubtful=False)
 
 
 def sentence(error: AwxError) -> str:

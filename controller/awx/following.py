@@ -6,12 +6,17 @@ so that an event may appear after others with higher numbers, and after the job 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import structlog
+
 from controller.awx.client import PAGE, Awx
-from controller.awx.errors import AwxAway
+from controller.awx.errors import AwxAway, AwxError
 
 _HOLES_AT_ONCE = 100  # asked for by number
+
+log = structlog.get_logger(__name__)
 
 
 class Follower:
@@ -77,3 +82,22 @@ class Follower:
         visited = result.get("hosts") if isinstance(result, dict) else None
         if isinstance(visited, dict):
             self.heard.update(visited)
+
+
+def why_silent(awx: Awx, inventory: int, hosts: Sequence[str]) -> dict[str, str]:
+    """Of hosts that a job told nothing of: those that AWX could not visit, and why."""
+    try:
+        known = awx.hosts(inventory, hosts)
+    except AwxError as error:
+        log.warning("AWX's inventory cannot be read", error=error.message)
+        return {}
+    found = {}
+    for host in hosts:
+        if host not in known:
+            found[host] = (
+                "AWX's inventory does not have this host, or our token may not read it: its source "
+                "must be this controller's inventory, and be updated on launch"
+            )
+        elif not known[host]:
+            found[host] = "this host is turned off in AWX's inventory"
+    return found

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from controller.auth.vault import Vault
 from controller.bindings.models import BindingRow, OverrideRow
-from controller.bindings.sealing import key_of
+from controller.bindings.places import key_of
 from controller.fleet.models import Host, Hostgroup
 
 HIDDEN = "********"

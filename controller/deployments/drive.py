@@ -17,11 +17,12 @@ from controller.auth.principal import CONTROLLER
 from controller.auth.vault import Vault
 from controller.database.engine import Database
 from controller.deployments import service
+from controller.deployments.engines.base import ENDS_WITHIN, canceled_within
 from controller.deployments.models import Deployment, HostStatus, Status, Wave
 from controller.deployments.presence import ENDING
 from controller.deployments.processes import CANCEL, LEFT, STOP
 from controller.deployments.recovery import end_deployment, end_run, is_unsettled
-from controller.deployments.tracking import lost
+from controller.deployments.results import lost
 from controller.deployments.waveprocess import RunProcesses, describe_end, what_is_left
 from controller.deployments.waves import begin_wave, close_wave
 from controller.errors import Unavailable
@@ -29,7 +30,6 @@ from controller.operations.metrics import RUN_SECONDS
 from controller.settings import Settings
 
 _LOOK = 0.1  # seconds between looks whether the run has ended
-_PATIENCE = 20.0  # seconds that a run may take to end when it was told to
 _PATIENCE_STOPPED = 15.0  # seconds that a stopped controller waits for a database that is away
 _BROKEN = (Status.FAILED.value, Status.INTERRUPTED.value)
 _RETRY = 1.0  # seconds before a database that did not answer is asked again
@@ -173,7 +173,9 @@ class Drive:
             if self._order is not told:
                 told = self._order
                 process.say(CANCEL if told is Order.CANCEL else STOP)
-                deadline = time.monotonic() + self._patience(told)
+                canceled = told is Order.CANCEL
+                patience = canceled_within(self._settings) if canceled else ENDS_WITHIN
+                deadline = time.monotonic() + patience
             if told is Order.LET_GO:
                 process.end_playbook(self._patience_lost)
                 # What it has still to write may be written late: see results.record_results.
@@ -199,12 +201,6 @@ class Drive:
             )
         )
         left.folder.remove()
-
-    def _patience(self, told: Order | None) -> float:
-        """Seconds that a run may take to end when it was told to."""
-        if told is Order.CANCEL and self._settings.execution == "awx":
-            return self._settings.run_timeout + _PATIENCE  # AWX may be away
-        return _PATIENCE
 
     @staticmethod
     def _note_pid(session: Session, wave_id: int, pid: int) -> None:

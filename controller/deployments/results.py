@@ -116,6 +116,17 @@ def cleaned_outcome(
         return replace(outcome_of(host, known, plan), touched=True)
 
 
+def lost(statuses: Iterable[HostStatus]) -> str:
+    """ "2 hosts failed, 1 unreachable"; empty where none was lost."""
+    found: Sequence[HostStatus] = list(statuses)
+    parts = [
+        f"{number} {status.value}"
+        for status in (HostStatus.FAILED, HostStatus.UNREACHABLE, HostStatus.INTERRUPTED)
+        if (number := found.count(status))
+    ]
+    return f"of {len(found)} hosts: {', '.join(parts)}" if parts else ""
+
+
 def record_results(
     session: Session,
     deployment: Deployment,

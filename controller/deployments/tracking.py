@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from controller.deployments.journal import Entry as JournalEntry
 from controller.deployments.journal import JournalReader
 from controller.deployments.models import HostStatus, Status
 from controller.deployments.recorder import Entry, Waiting, WaveEnd
-from controller.deployments.results import HostOutcome, cleaned_outcome
+from controller.deployments.results import HostOutcome, cleaned_outcome, lost
 
 # A host's visit is told of by the journal; a start for each task and host would say nothing more.
 _NOT_KEPT = {"runner_on_start"}
@@ -54,7 +54,7 @@ class JobOver:
         trouble: why it came to no end of its own; empty where it did.
         said: what it says of itself.
         reasons: by host, why nothing was told of it.
-        blind: it may have visited hosts with nobody seeing it.
+        blind: it may have visited hosts with nobody seeing it, whatever the journal tells.
     """
 
     job: int
@@ -75,6 +75,7 @@ class _Job:
     """What was told of one job; of a run that is one, of the run."""
 
     visit_began: bool = False
+    blind: bool = False
     errors: dict[str, str] = field(default_factory=dict)
     unreachable: set[str] = field(default_factory=set)
     words: list[str] = field(default_factory=list)
@@ -163,9 +164,7 @@ class Tracker:
             job.visit_began = True
         if kind in _RESULTS and action == "plugin_report":
             # The journal was written before; it tells what a host began with too.
-            entries = self._journal()
-            unreachable = kind == "runner_on_unreachable"
-            entries += self._result(host, dict(result, unreachable=unreachable))
+            entries = [*self._journal(), *self._reported(kind, host, result)]
         elif (
             kind in _RESULTS
             and action == "plugin_visit"
@@ -182,6 +181,20 @@ class Tracker:
 
     def _job(self, told: Mapping[str, Any]) -> _Job:
         return self._jobs.setdefault(int(told.get("job") or 0), _Job())
+
+    def _reported(self, kind: str, host: str, result: Mapping[str, Any]) -> list[Entry]:
+        """What an event tells of its host, of which AWX empties `res` where that is large (MAX_EVENT_RES)."""
+        if result:
+            told = dict(result)
+        elif kind != "runner_on_ok":
+            told = {
+                "msg": "its visit went wrong; what it said of that is not among the run's events"
+            }
+        else:
+            return []
+        told["unreachable"] = kind == "runner_on_unreachable"
+        told["failed"] = bool(told.get("failed")) or kind == "runner_on_failed"
+        return self._result(host, told)
 
     def _visited(self, hosts: Mapping[str, Any]) -> list[Entry]:
         """What the visit itself told of its hosts, where the journal did not: a full disk, or a host
@@ -235,7 +248,7 @@ class Tracker:
     def _job_over(self, over: JobOver) -> Iterator[HostOutcome]:
         """Outcomes of a job's hosts that nothing was told of."""
         job = self._jobs.setdefault(over.job, _Job())
-        job.visit_began = job.visit_began or over.blind
+        job.blind = job.blind or over.blind
         if over.said:
             job.words.append(self._cleaner.text(over.said))
         left = [host for host in over.hosts if host in self._plans and host not in self._decided]
@@ -263,7 +276,8 @@ class Tracker:
         self, host: str, job: _Job, stopped: Stopped | None, trouble: str
     ) -> HostOutcome:
         # Without a journal it is not known which hosts a visit had come to.
-        touched = host in self._begun or (job.visit_began and not self._journal_seen)
+        unseen = job.blind or (job.visit_began and not self._journal_seen)
+        touched = host in self._begun or unseen
         if reason := stopped.reason if stopped else trouble:
             if touched:
                 message = f"{reason} while this host was being visited; deploy to it again"
@@ -287,14 +301,3 @@ class Tracker:
             reason = told or trouble or f"ansible-playbook ended with {over.exit_status}"
             return WaveEnd(Status.FAILED, reason, over.exit_status)
         return WaveEnd(Status.SUCCEEDED, "", over.exit_status)
-
-
-def lost(statuses: Iterable[HostStatus]) -> str:
-    """ "2 hosts failed, 1 unreachable"; empty where none was lost."""
-    found: Sequence[HostStatus] = list(statuses)
-    parts = [
-        f"{number} {status.value}"
-        for status in (HostStatus.FAILED, HostStatus.UNREACHABLE, HostStatus.INTERRUPTED)
-        if (number := found.count(status))
-    ]
-    return f"of {len(found)} hosts: {', '.join(parts)}" if parts else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,8 +10,16 @@ from typing import Any
 import structlog
 
 from controller.awx.client import Awx, JobState
-from controller.awx.errors import AwxAway, AwxError, AwxMissing, sentence
-from controller.awx.following import Follower
+from controller.awx.errors import (
+    AwxAway,
+    AwxBarred,
+    AwxBegan,
+    AwxError,
+    AwxMissing,
+    as_away,
+    sentence,
+)
+from controller.awx.following import Follower, why_silent
 from controller.awx.template import carries, switches
 from controller.database.base import now
 from controller.deployments.engines.base import Put
@@ -63,6 +72,7 @@ class AwxJob:
         self._missed = 0
         self._told_to_end = False
         self._refused = ""  # why it must not go on
+        self._goes_on = ""  # why it cannot be canceled
         self._queued = (now(), time.monotonic())
         self._ended_at: float | None = None
 
@@ -83,7 +93,8 @@ class AwxJob:
                 while self._doubtful and self.row.id is None and self._search():
                     patience.rest(self._pace.shortest)
             except AwxError as error:
-                self._over(JobOver(0, self.row.hosts, trouble=sentence(error)))
+                blind = isinstance(error, AwxBegan)
+                self._over(JobOver(0, self.row.hosts, trouble=sentence(error), blind=blind))
                 return
             else:
                 patience.back()
@@ -109,12 +120,11 @@ class AwxJob:
             return self._find()
         try:
             if (self._patience.stopped or self._refused) and not self._told_to_end:
-                self._awx.cancel(number)
-                self._told_to_end = True
+                self._cancel(number)
             state = self._awx.job(number)
             events = follower.read()
-        except AwxAway:
-            raise
+        except (AwxAway, AwxBarred) as error:
+            raise as_away(error) from None
         except AwxError as error:
             self._missed += 1
             if not isinstance(error, AwxMissing) or self._missed >= self._pace.misses:
@@ -144,11 +154,25 @@ class AwxJob:
         """Where a launch that was not answered took place after all, and late, two jobs do the same."""
         if not self._doubtful:
             return
+        told = {"marker": self.row.marker}
         try:
-            for stray in set(self._marked()) - {self.row.id}:
-                self._awx.cancel(stray)
+            strays = set(self._marked()) - {self.row.id}
         except AwxError as error:
-            log.warning("AWX may run a job twice", marker=self.row.marker, error=str(error))
+            log.warning("AWX may run a job twice", **told, error=error.message)
+            return
+        for stray in strays:
+            try:
+                self._awx.cancel(stray)
+            except AwxError as error:
+                log.warning("AWX may run a job twice", **told, job=stray, error=error.message)
+
+    def _cancel(self, number: int) -> None:
+        try:
+            self._awx.cancel(number)
+        except AwxBarred as error:
+            self._goes_on = f"waits for AWX's job {number} to end by itself: {sentence(error)}"
+        else:
+            self._told_to_end, self._goes_on = True, ""
 
     def _find(self) -> bool:
         """Look for a job that nobody knows the id of, if there is one."""
@@ -163,8 +187,8 @@ class AwxJob:
         """Look for a job whose launch was not answered; returns whether to look again."""
         try:
             found = self._marked()
-        except AwxAway as error:
-            self._patience.away(error)
+        except AwxError as error:
+            self._patience.away(as_away(error))
             return not self._patience.is_over
         self._patience.back()
         self._searched += 1
@@ -199,7 +223,9 @@ class AwxJob:
                 "url": self._rows.address(state.id),
             }
             self._put(Event("wave.job", told))
-        if state.status in ("new", "pending", "waiting"):
+        if self._goes_on:
+            self._patience.say(self._goes_on)
+        elif state.status in ("new", "pending", "waiting"):
             moment, since = self._queued
             if time.monotonic() - since > self._pace.queued:
                 why = f": {state.explanation}" if state.explanation else ""
@@ -230,7 +256,9 @@ class AwxJob:
             lost = _missing(state, follower)
             self._put(Event("wave.events_missing", {"job": state.id, "reason": lost}))
             trouble = trouble or lost
-        reasons = {} if trouble or stopped else self._reasons(follower)
+        silent = [host for host in self.row.hosts if host not in follower.heard]
+        ask = silent and not trouble and not stopped
+        reasons = why_silent(self._awx, self._rows.inventory, silent) if ask else {}
         over = JobOver(
             state.id,
             self.row.hosts,
@@ -242,28 +270,9 @@ class AwxJob:
         )
         self._over(over, _EXIT_STATUS.get(state.status, 1))
 
-    def _reasons(self, follower: Follower) -> dict[str, str]:
-        """Of hosts that nothing was told of: those that AWX could not visit, and why."""
-        silent = [host for host in self.row.hosts if host not in follower.heard]
-        if not silent:
-            return {}
-        try:
-            known = self._awx.hosts(self._rows.inventory, silent)
-        except AwxError as error:
-            log.warning("AWX's inventory cannot be read", error=error.message)
-            return {}
-        found = {}
-        for host in silent:
-            if host not in known:
-                found[host] = (
-                    "AWX's inventory does not have this host, or our token may not read it: its source "
-                    "must be this controller's inventory, and be updated on launch"
-                )
-            elif not known[host]:
-                found[host] = "this host is turned off in AWX's inventory"
-        return found
-
     def _lost(self, error: AwxError) -> None:
+        with contextlib.suppress(AwxError):
+            self._awx.cancel(self.row.id or 0)
         if isinstance(error, AwxMissing):
             trouble = f"AWX has lost its job {self.row.id}"
         else:

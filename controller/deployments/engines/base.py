@@ -6,6 +6,10 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from controller.deployments.tracking import Stopped
+from controller.settings import Settings
+
+ENDS_WITHIN = 20.0
+"""Seconds that a run may take to end when it was told to."""
 
 Put = Callable[[Any], None]
 """Takes what a tracker reads; never raises, never waits."""
@@ -32,3 +36,9 @@ class Engine(Protocol):
         Args:
             hurry: nobody can wait for long: the controller ends, or is gone.
         """
+
+
+def canceled_within(settings: Settings) -> float:
+    """Seconds that a run may take to end when its deployment is canceled."""
+    # AWX may be away, and its jobs go on until it hears of that.
+    return ENDS_WITHIN + (settings.run_timeout if settings.execution == "awx" else 0.0)

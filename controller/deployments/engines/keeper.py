@@ -3,11 +3,13 @@
 It is sent there (see `controller.deployments.engines.remote`), so it needs the standard library and
 `controller.deployments.processes` alone. It reads from its standard input what to do, the stream for
 `ansible-runner worker`, and then until when it may go on; the end of that, a broken connection, or silence
-ends the run. Standard output is the worker's; standard error carries lines of JSON: `journal` and `said`.
+ends the run. Standard output is the worker's; standard error carries lines of JSON: `ready`, as soon as the
+stream can be taken, `journal` and `said`.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -26,6 +28,7 @@ _MEMORY = Path("/dev/shm")
 _LOOK = 0.1  # seconds
 _CHUNK = 1 << 16
 _START = "plugfleet-remote-"
+_ROOM = 6  # times the stream's bytes: as it comes, and unpacked
 
 
 class Keeper:
@@ -41,12 +44,15 @@ class Keeper:
         self._mark = str(given["mark"])
         self._ahead = time.monotonic() - float(given["now"])
         self._until = float(given["until"]) + self._ahead
+        self._allowed = float(given["until"]) - float(given["now"])
         self._alone = threading.Event()
         self._telling = threading.Lock()
-        base = _MEMORY if os.access(str(_MEMORY), os.W_OK) else Path(tempfile.gettempdir())
-        _sweep(base)
-        self._folder = base / f"{_START}{os.getpid()}-{self._mark}"
+        for base in _bases():
+            _sweep(base)
+        name = f"{_START}{os.getpid()}-{_birth(os.getpid())}-{self._mark}"
+        self._folder = _bases()[0] / name
         self._journal = self._folder / "journal"
+        self._needed = _ROOM * int(given["bytes"])
         self._told = 0
 
     def keep(self) -> int:
@@ -55,17 +61,42 @@ class Keeper:
         carry(self._mark)
         for sign in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(sign, lambda *_: self._alone.set())
-        for folder in (self._folder, self._folder / "tmp", self._folder / "data"):
-            folder.mkdir(0o700)
         try:
+            self._make()
             return self._run()
         except OSError as error:
-            self._say(said="{}: {}".format(self._given["runner"], error.strerror or error))
+            self._say(said=self._sentence(error))
             return 1
         finally:
             end_marked(self._mark, patience=0, spare={os.getpid()}, idle=True)
             self._tell_journal()
             shutil.rmtree(str(self._folder), ignore_errors=True)
+
+    def _make(self) -> None:
+        """Make the folder of the run: in memory where there is room, as what is sent holds secrets."""
+        trouble = None
+        for base in _bases():
+            self._folder = base / self._folder.name
+            self._journal = self._folder / "journal"
+            try:
+                if shutil.disk_usage(str(base)).free < self._needed:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(base))
+                for folder in (self._folder, self._folder / "tmp", self._folder / "data"):
+                    folder.mkdir(0o700)
+            except OSError as error:
+                shutil.rmtree(str(self._folder), ignore_errors=True)
+                trouble = error
+            else:
+                return
+        assert trouble is not None
+        raise trouble
+
+    def _sentence(self, error: OSError) -> str:
+        if error.errno != errno.ENOSPC:
+            return "{}: {}".format(error.filename or self._given["runner"], error.strerror or error)
+        base = self._folder.parent
+        free = shutil.disk_usage(str(base)).free
+        return f"there is no room for a run in {base}: {free} bytes are free, {self._needed} may be needed"
 
     def _run(self) -> int:
         worker = subprocess.Popen(
@@ -76,6 +107,7 @@ class Keeper:
             start_new_session=True,
         )
         assert worker.stdin is not None and worker.stderr is not None
+        self._say(ready=self._mark)
         threading.Thread(target=self._obey, args=(worker.stdin,), daemon=True).start()
         threading.Thread(target=self._repeat, args=(worker.stderr,), daemon=True).start()
         while worker.poll() is None:
@@ -109,6 +141,8 @@ class Keeper:
             while left and (part := given.read(min(left, _CHUNK))):
                 worker.write(part)
                 left -= len(part)
+                # A long stream is no silence; the worker begins nothing before its end.
+                self._until = max(self._until, time.monotonic() + self._allowed)
             worker.flush()
             while line := given.readline():
                 self._until = float(line) + self._ahead
@@ -153,15 +187,30 @@ class Keeper:
         return found[:1]
 
 
+def _bases() -> list[Path]:
+    """Where the folder of a run may be, the best first."""
+    bases = [_MEMORY, Path(tempfile.gettempdir())]
+    return [base for base in bases if os.access(str(base), os.W_OK)] or bases[1:]
+
+
+def _birth(pid: int) -> str:
+    """When a process began, in ticks since the machine did (proc(5), stat); empty where there is none."""
+    try:
+        return Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
 def _sweep(base: Path) -> None:
     """Remove what keepers left that were killed: nobody else could."""
     for folder in base.glob(_START + "*"):
-        pid, _, mark = folder.name[len(_START) :].partition("-")
+        pid, birth, mark = (*folder.name[len(_START) :].split("-", 2), "", "")[:3]
         try:
             ours = folder.lstat().st_uid == os.getuid() and not folder.is_symlink()
         except OSError:
             continue
-        if ours and pid.isdigit() and not Path("/proc", pid).exists():
+        # Another process may have got its pid since.
+        if ours and pid.isdigit() and _birth(int(pid)) != birth:
             end_marked(mark, patience=0, idle=True)
             shutil.rmtree(str(folder), ignore_errors=True)
 

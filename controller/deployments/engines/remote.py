@@ -49,7 +49,10 @@ _OPTIONS = (
     "ServerAliveCountMax=3",
     "ControlPath=none",
 )
-_MOST = 30.0  # seconds that the other machine goes on with nothing heard of us
+# Seconds that the other machine goes on with nothing heard of us: less than ssh takes to give up
+# (ServerAlive...), so that nothing is done there any more when this end lets go of its hosts.
+_MOST = 10.0
+_BROKEN = 255  # ssh's exit status where the connection was never made, or broke
 _TICK = 0.5  # seconds between two words to it
 _PATIENCE = 3.0  # seconds that ansible-playbook may take to end by itself
 _CLEANING = 3.0  # seconds that the keeper may take to remove what was sent
@@ -83,6 +86,8 @@ class RemoteEngine:
         self._stopped: Stopped | None = None
         self._stopped_at = 0.0
         self._ssh: subprocess.Popen[bytes] | None = None
+        self._ready = threading.Event()  # to take what is sent, there
+        self._sent = False
         self._over = threading.Event()
         self._words: list[str] = []
 
@@ -126,7 +131,7 @@ class RemoteEngine:
         if self._stopped:
             return None
         self._ssh = ssh = subprocess.Popen(
-            self._command(),
+            ssh_command(self._settings, f"exec python3 -c {shlex.quote(_BOOT)}"),
             bufsize=0,  # what is sent is sent, and who closes the pipe waits for nobody
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -150,10 +155,10 @@ class RemoteEngine:
         finally:
             self._over.set()
             self._hang_up()
-            ssh.wait()
+            ended = ssh.wait()
             for thread in threads:
                 thread.join()
-        return self._exit_status(str(played.status))
+        return self._exit_status(str(played.status), ended)
 
     def stop(self, stopped: Stopped, *, hurry: bool) -> None:
         """End the run there: its keeper does, as soon as it hears nothing any more."""
@@ -191,15 +196,6 @@ class RemoteEngine:
             variables["ANSIBLE_SSH_AGENT"] = "auto"
         return variables
 
-    def _command(self) -> list[str]:
-        user, _, place = self._settings.remote_host.rpartition("@")
-        address, port = split_address(place, 22)
-        given = [word for option in _OPTIONS for word in ("-o", option)]
-        given += ["-T", "-p", str(port), *shlex.split(self._settings.remote_ssh_args)]
-        if user:
-            given += ["-l", user]
-        return ["ssh", *given, "--", address, f"exec python3 -c {shlex.quote(_BOOT)}"]
-
     def _speak(self, ssh: subprocess.Popen[bytes], stream: Path) -> None:
         """Send everything, then until when to go on, for as long as this controller is alive."""
         modules = [(name, _source(name)) for name in _MODULES]
@@ -216,6 +212,10 @@ class RemoteEngine:
         # A closed pipe or connection is noticed by whoever reads from it.
         with contextlib.suppress(OSError, ValueError):
             ssh.stdin.write(json.dumps(given).encode() + b"\n")
+            while not self._ready.wait(_TICK):
+                if self._over.is_set():
+                    return
+            self._sent = True
             with stream.open("rb") as file:
                 shutil.copyfileobj(file, ssh.stdin)
             ssh.stdin.flush()
@@ -236,6 +236,8 @@ class RemoteEngine:
                 try:
                     told = json.loads(line)
                     entry, said = told.get("journal"), str(told.get("said", ""))
+                    if told.get("ready") == self._mark:
+                        self._ready.set()
                 except (ValueError, AttributeError):
                     entry, said = None, line.decode("utf-8", "replace")
                 if isinstance(entry, str):
@@ -255,15 +257,31 @@ class RemoteEngine:
             self._put(event)
         return False
 
-    def _exit_status(self, status: str) -> int | None:
+    def _exit_status(self, status: str, ended: int) -> int | None:
+        """The playbook's exit status; `ended` is ssh's, which is the keeper's where that had the last word."""
+        hosts, broken = list(self._job.plans), ended < 0 or ended == _BROKEN
         if self._stopped:
+            if broken:
+                self._put(JobOver(0, hosts, self._stopped, blind=self._sent))
             return None
         with contextlib.suppress(OSError, ValueError):
             return int((self._folder.path / "back" / "artifacts" / "run" / "rc").read_text())
         words = re.sub(r"\s+", " ", "; ".join(self._words)) or f"ansible-runner says {status!r}"
         trouble = f"the run on {self._settings.remote_host} broke off: {words}"
-        self._put(JobOver(0, list(self._job.plans), trouble=trouble))
+        self._put(JobOver(0, hosts, trouble=trouble, blind=self._sent and broken))
         return 1
+
+
+def ssh_command(settings: Settings, command: str) -> list[str]:
+    """What runs a command on `remote_host`."""
+    user, _, place = settings.remote_host.rpartition("@")
+    address, port = split_address(place, 0)
+    # Of an option that is given twice, ssh takes the first.
+    given = ["-T", *shlex.split(settings.remote_ssh_args)]
+    given += [word for option in _OPTIONS for word in ("-o", option)]
+    given += ["-p", str(port)] if port else []
+    given += ["-l", user] if user else []
+    return ["ssh", *given, "--", address, command]
 
 
 def _source(module: str) -> str:

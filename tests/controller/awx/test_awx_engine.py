@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from controller.awx.client import Awx as AwxClient
 from controller.awx.template import cut
 from controller.deployments.models import Status
 from controller.deployments.tracking import Stopped
+from tests.awx.delivery import Delivery
 from tests.awx.simulated import Play as Simulated
 from tests.awx.stage import Stage
-from tests.controller.awx.conftest import Play
+from tests.controller.awx.conftest import Play, Playing
 from tests.controller.deployments.conftest import eventually
 
 pytestmark = pytest.mark.awx_stand_in  # its hosts are simulated
@@ -30,6 +32,18 @@ def test_each_host_gets_its_result_and_every_event_is_kept_once(stage: Stage, pl
     assert sorted(played.counters(job["id"])) == list(range(1, job["emitted_events"] + 1))
     assert played.end and played.end.status is Status.FAILED
     assert played.end.reason == "of 4 hosts: 1 failed, 1 unreachable"
+
+
+def test_a_host_whose_result_awx_does_not_keep_is_not_called_right(
+    stage: Stage, play: Play
+) -> None:
+    stage.stand_in.awx.jobs.deliveries.rule = Delivery(largest=1000)
+    outcomes = {"a": "ok", "b": "failed", "c": "unreachable"}
+    stage.stand_in.awx.jobs.play = lambda job, hosts: Simulated(outcomes, padding=1000)
+    played = play("abc").end()
+    assert played.statuses == {"a": "failed", "b": "failed", "c": "unreachable"}
+    assert "without a word about this host" in played.outcomes["a"].message
+    assert "went wrong" in played.outcomes["b"].message
 
 
 def test_a_job_is_launched_with_its_hosts_the_release_and_a_marker_that_was_written_before(
@@ -142,17 +156,57 @@ def test_a_template_that_changes_between_look_and_launch_touches_no_host(
     assert [job["status"] for job in stage.jobs] == ["canceled"]
 
 
+@pytest.mark.parametrize(
+    ("can_cancel", "status", "said"),
+    [(True, "failed", "which was canceled"), (False, "interrupted", "which may still run")],
+)
+def test_a_template_that_begins_to_cut_by_itself_between_look_and_launch_is_called_off(
+    stage: Stage,
+    play: Play,
+    monkeypatch: pytest.MonkeyPatch,
+    can_cancel: bool,
+    status: str,
+    said: str,
+) -> None:
+    from controller.deployments.engines import awx as engine
+
+    kept = engine.fit
+    stage.change(job_slice_count=2)
+    stage.stand_in.awx.jobs.pace = 0.1
+    monkeypatch.setattr(
+        engine, "fit", lambda found, **wanted: kept({**found, "job_slice_count": 1}, **wanted)
+    )
+    if not can_cancel:
+        stage.stand_in.faults.set(where="POST .*/cancel/", always=503)
+    played = play("ab", awx_token=_least(stage)).end()
+    assert played.statuses == {"a": status, "b": status}
+    assert said in played.outcomes["a"].message
+    assert "set its job slicing (job_slice_count) to 1" in played.outcomes["a"].message
+    if can_cancel:
+        eventually(10, lambda: [job["status"] for job in stage.jobs] == ["canceled"] * 2)
+
+
+def _least(stage: Stage) -> str:
+    """A token that may do no more than docs/awx.md asks for."""
+    return stage.awx.limited_token(
+        {f"job_templates/{stage.template}": "Execute", f"inventories/{stage.inventory}": "Read"}
+    )
+
+
 def test_least_rights_are_execute_on_the_template_and_read_on_its_inventory(
     stage: Stage, play: Play
 ) -> None:
-    roles = {
-        f"job_templates/{stage.template}": "Execute",
-        f"inventories/{stage.inventory}": "Read",
-    }
-    token = stage.awx.limited_token(roles)
-    played = play(["a", "nobody"], awx_token=token).end()
+    played = play(["a", "nobody"], awx_token=_least(stage)).end()
     assert played.statuses == {"a": "changed", "nobody": "failed"}
     assert "AWX's inventory does not have this host" in played.outcomes["nobody"].message
+
+
+def test_no_address_is_longer_than_proxies_take_however_long_the_names_are(stage: Stage) -> None:
+    awx = AwxClient(stage.awx.url, stage.awx.token)
+    names = [*"abc", *(f"{number}-{'ö' * 120}" for number in range(60))]
+    assert awx.hosts(stage.inventory, names) == dict.fromkeys("abc", True)
+    awx.close()
+    assert max(len(path) for _, path in stage.stand_in.requests) < 8000
 
 
 def test_a_token_that_may_only_look_is_told_what_right_is_missing(stage: Stage, play: Play) -> None:
@@ -214,3 +268,54 @@ def test_what_another_process_wrote_is_not_written_again_when_its_jobs_are_settl
     assert after.statuses == {"b": "changed"}
     assert min(e.counter for e in after.events if e.counter) == 4
     assert stage.launches() == 1
+
+
+@pytest.mark.parametrize("least", [True, False], ids=["least rights", "administrator"])
+def test_a_job_that_has_ended_when_it_is_to_be_canceled_gives_its_results(
+    stage: Stage, play: Play, least: bool
+) -> None:
+    stage.stand_in.awx.jobs.deliveries.rule = Delivery(delay=0.3)
+    playing = play("ab", awx_token=_least(stage) if least else stage.awx.token)
+    eventually(10, lambda: [job["status"] for job in stage.jobs] == ["successful"])
+    playing.stop(CANCELED)
+    assert playing.end().statuses == {"a": "changed", "b": "changed"}
+
+
+def _on_record(stage: Stage, play: Play, seconds: float) -> tuple[Playing, dict[str, Any]]:
+    """A wave whose job takes this long, and what is on record of it once the job is known."""
+    stage.stand_in.awx.jobs.play = lambda job, hosts: Simulated(seconds=seconds)
+    playing = play("ab")
+    eventually(10, lambda: bool(playing.played.saved[1:]))
+    return playing, playing.played.saved[1].as_json()
+
+
+def test_a_job_that_the_token_may_not_cancel_is_followed_to_its_own_end(
+    stage: Stage, play: Play
+) -> None:
+    first, rows = _on_record(stage, play, 1)
+    playing = play("ab", jobs=rows, awx_token=_least(stage))  # the job is another user's
+    playing.stop(STOPPED)
+    played = playing.end()
+    assert played.statuses == first.end().statuses == {"a": "changed", "b": "changed"}
+    assert any("to end by itself: AWX's token may not" in wait for wait in played.waits)
+
+
+def test_every_stray_of_a_launch_is_ended_also_where_one_cannot_be(
+    stage: Stage, play: Play
+) -> None:
+    first, rows = _on_record(stage, play, 5)
+    first.engine.stop(STOPPED, hurry=True)
+    first.end()
+    variables = {"plugfleet_wave": rows["jobs"][0]["marker"]}
+    token = _least(stage)
+    for who in (stage.awx.token, token, token):
+        stage.awx.client.post(
+            f"job_templates/{stage.template}/launch/",
+            json={"limit": "a", "extra_vars": variables},
+            headers={"Authorization": f"Bearer {who}"},
+        )
+    settling = play("ab", jobs=rows, awx_token=token)
+    settling.stop(STOPPED)
+    settling.end()
+    eventually(10, lambda: [j["status"] for j in stage.jobs][2:] == ["canceled"] * 2)
+    assert stage.jobs[1]["status"] == "running", "it is another user's"

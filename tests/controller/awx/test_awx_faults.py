@@ -81,9 +81,9 @@ def test_errors_that_pass_are_waited_out(
 def test_an_answer_that_does_not_come_in_time_is_asked_for_again(
     stage: Stage, play: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from controller.awx import client
+    from controller.awx import transport
 
-    monkeypatch.setattr(client, "_ANSWER", 0.1)
+    monkeypatch.setattr(transport, "_ANSWER", 0.1)
     stage.stand_in.faults.set(where="GET /api/v2/jobs/", slow=0.3)
     playing = play("ab")
     _waited(playing)
@@ -113,6 +113,40 @@ def test_a_job_that_awx_lost_leaves_its_hosts_interrupted(stage: Stage, play: Pl
     played = playing.end()
     assert set(played.statuses.values()) == {"interrupted"}
     assert played.end and "AWX has lost its job" in played.end.reason
+
+
+@pytest.mark.parametrize("status", [200, 302, 401, 404])
+def test_what_a_proxy_says_is_waited_out_while_a_job_runs(
+    stage: Stage, play: Play, status: int
+) -> None:
+    _runs(stage, 0.3)
+    playing = play("ab")
+    _begun(stage, playing)
+    stage.stand_in.faults.set(where="/jobs/", always=status)
+    _waited(playing)
+    stage.stand_in.faults.clear()
+    played = playing.end()
+    assert played.statuses == RIGHT
+    assert [job["status"] for job in stage.jobs] == ["successful"]
+
+
+def test_a_launch_that_a_maintenance_page_answers_takes_place_once(
+    stage: Stage, play: Play
+) -> None:
+    stage.stand_in.faults.set(where="POST .*/launch/", statuses=[200])
+    assert play("ab").end().statuses == RIGHT
+    assert len(stage.jobs) == 1
+
+
+def test_a_job_that_cannot_be_followed_is_not_left_running(stage: Stage, play: Play) -> None:
+    _runs(stage, 5)
+    playing = play("ab")
+    _begun(stage, playing)
+    stage.stand_in.faults.set(where=r"GET /api/v2/jobs/\d+/$", always=400)
+    played = playing.end()
+    assert set(played.statuses.values()) == {"interrupted"}
+    stage.stand_in.faults.clear()
+    eventually(10, lambda: [job["status"] for job in stage.jobs] == ["canceled"])
 
 
 def test_a_job_that_breaks_tells_awx_words(stage: Stage, play: Play) -> None:

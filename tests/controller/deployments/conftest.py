@@ -134,7 +134,7 @@ def eventually(seconds: float, what: Callable[[], Any]) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.05)
+        time.sleep(0.1)  # most look by HTTP, which takes from what is waited for
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from controller.deployments.engines.remote import ssh_command
 from controller.deployments.processes import mark, marked
 from controller.settings import Settings
 from tests.controller.deployments.conftest import Fleet, ended, eventually, results, sqlite_only
@@ -100,7 +102,7 @@ def test_a_cancel_ends_the_playbook_there_and_knows_each_host(
     assert time.monotonic() - began < 10
     assert view["status"] == "canceled"
     statuses = {name: row["status"] for name, row in results(api, deployment).items()}
-    assert statuses == {"a": "changed", "b": "interrupted"}
+    assert statuses == {"a": "changed", "b": "interrupted", "c": "canceled"}
 
 
 def test_a_connection_that_breaks_ends_the_playbook_there(
@@ -119,7 +121,8 @@ def test_a_connection_that_breaks_ends_the_playbook_there(
     assert view["status"] == "failed"
     assert "broke off" in view["waves"][0]["reason"]
     statuses = {name: row["status"] for name, row in results(api, deployment).items()}
-    assert statuses == {"a": "changed", "b": "interrupted"}
+    # What was begun there since the last word that arrived, nobody knows.
+    assert statuses == {"a": "changed", "b": "interrupted", "c": "interrupted"}
 
 
 @pytest.mark.parametrize(
@@ -151,10 +154,12 @@ def _words(pid: int) -> list[str]:
 
 
 def _half_way(api: Api, fleet: Fleet, settings: Settings) -> int:
-    """A deployment of which one host is through, and another one is being visited."""
+    """A deployment of which one host is through, the next one is being visited, and one waits."""
+    api.context.settings.forks = 1
     fleet.publish()
     fleet.host("a", result={"changed": True, "msg": "brought"})
     fleet.host("b", seconds=60)
+    fleet.host("c")
     deployment: int = api.send("POST", "deployments", 202, json={})["id"]
 
     def begun() -> bool:
@@ -198,3 +203,24 @@ def test_the_real_project_and_its_release_are_all_that_is_sent(
     assert row["message"].startswith("would install (the executor is missing")
     assert "sync (the mirror is at nothing)" in row["message"]
     assert not (tmp_path / "root").exists()
+
+
+@pytest.mark.parametrize(
+    ("host", "arguments", "options"),
+    [
+        ("exec1", "-p 2222", {"port": "2222", "hostname": "exec1"}),
+        ("u@exec1:2200", "-i /k", {"port": "2200", "user": "u"}),
+        ("exec1", "-o ConnectTimeout=60", {"connecttimeout": "60", "batchmode": "yes"}),
+    ],
+)
+def test_what_the_settings_say_of_ssh_counts_before_what_is_usual(
+    settings: Settings, host: str, arguments: str, options: dict[str, str]
+) -> None:
+    command = ssh_command(
+        settings.model_copy(update={"remote_host": host, "remote_ssh_args": arguments}), "true"
+    )
+    told = subprocess.run(
+        [command[0], "-F", "none", "-G", *command[1:]], check=True, capture_output=True, text=True
+    )
+    found = dict(line.split(" ", 1) for line in told.stdout.splitlines() if " " in line)
+    assert {name: found[name] for name in options} == options

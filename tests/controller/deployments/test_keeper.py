@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -100,12 +102,56 @@ def test_a_word_keeps_it_going_and_the_end_of_words_ends_it(
 def test_what_a_killed_keeper_left_is_removed_by_the_next(tmp_path: Path) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
-    left = tmp_path / f"plugfleet-remote-{gone.pid}-{_MARK}"
-    living = tmp_path / f"plugfleet-remote-{os.getpid()}-other"
-    for folder in (left, living):
+    left = tmp_path / f"plugfleet-remote-{gone.pid}-7-{_MARK}"
+    before = tmp_path / f"plugfleet-remote-{os.getpid()}-7-{_MARK}"  # its pid is another's now
+    living = tmp_path / f"plugfleet-remote-{os.getpid()}-{keepers._birth(os.getpid())}-other"
+    for folder in (left, before, living):
         folder.mkdir()
         (folder / "secret").write_text("x")
     orphan = subprocess.Popen(["sleep", "60"], env={**os.environ, VARIABLE: _MARK})
     keepers._sweep(tmp_path)
     assert orphan.wait(10) == -9
-    assert not left.exists() and living.exists()
+    assert not left.exists() and not before.exists() and living.exists()
+
+
+def test_a_stream_that_takes_long_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper = keepers.Keeper({**_given(3), "until": 5})
+    keeper._until = 0.0  # long ago
+    monkeypatch.setattr(keepers.sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"abc")))
+    keeper._obey(io.BytesIO())
+    assert keeper._until > time.monotonic() + 4
+
+
+def _given(needed: int) -> dict[str, object]:
+    return {"mark": _MARK, "runner": "runner", "bytes": needed, "now": 0, "until": 0}
+
+
+def test_a_run_for_which_memory_is_too_small_is_kept_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, other = tmp_path / "memory", tmp_path / "other"
+    memory.mkdir()
+    other.mkdir()
+    free = {memory: 1000, other: 10**9}
+    monkeypatch.setattr(keepers, "_bases", lambda: [memory, other])
+    monkeypatch.setattr(
+        keepers.shutil, "disk_usage", lambda path: SimpleNamespace(free=free[Path(path)])
+    )
+    keeper = keepers.Keeper(_given(1000))
+    keeper._make()
+    assert (list(memory.iterdir()), keeper._folder.parent) == ([], other)
+    assert keeper._journal.parent == keeper._folder
+
+
+def test_no_room_at_all_is_said_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(keepers, "_bases", lambda: [tmp_path])
+    monkeypatch.setattr(keepers.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    monkeypatch.setattr(keepers, "carry", lambda mark: None)
+    monkeypatch.setattr(keepers.os, "umask", lambda mask: mask)
+    monkeypatch.setattr(keepers.signal, "signal", lambda *given: None)
+    assert keepers.Keeper(_given(1000)).keep() == 1
+    said = f"there is no room for a run in {tmp_path}: 1000 bytes are free, 6000 may be needed"
+    assert json.loads(capsys.readouterr().err) == {"said": said}
+    assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,7 @@ from controller.deployments.journal import JournalReader
 from controller.deployments.models import HostStatus, Status
 from controller.deployments.recorder import WaveEnd
 from controller.deployments.results import HostOutcome
-from controller.deployments.tracking import LookAtJournal, Over, Tracker
+from controller.deployments.tracking import JobOver, LookAtJournal, Over, Tracker
 
 
 class _Choking(Cleaner):
@@ -80,3 +80,34 @@ def test_a_host_was_brought_to_the_plan_that_its_visit_names(journal: Path, told
     _told(journal, ("a", json.dumps({"changed": True, "plan": told})), ("b", _GOOD))
     outcomes = [kept for kept in tracker.read(LookAtJournal()) if isinstance(kept, HostOutcome)]
     assert [(outcome.host, outcome.plan) for outcome in outcomes] == [("a", told), ("b", "plan")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "result", "status"),
+    [
+        ("runner_on_ok", {"changed": True, "msg": "brought"}, HostStatus.CHANGED),
+        ("runner_on_ok", {}, None),
+        ("runner_on_failed", {"msg": "no space left"}, HostStatus.FAILED),
+        ("runner_on_failed", {}, HostStatus.FAILED),
+        ("runner_on_unreachable", {}, HostStatus.UNREACHABLE),
+    ],
+)
+def test_an_event_means_what_its_kind_says_whatever_is_left_of_its_result(
+    journal: Path, kind: str, result: dict[str, Any], status: HostStatus | None
+) -> None:
+    data = {"host": "a", "task_action": "plugin_report", "res": result}
+    kept = _tracker(journal).read({"event": kind, "counter": 9, "job": 5, "event_data": data})
+    decided = {entry.host: entry.status for entry in kept if isinstance(entry, HostOutcome)}
+    assert decided == ({"a": status} if status else {})
+
+
+@pytest.mark.parametrize(("blind", "status"), [(True, "interrupted"), (False, "failed")])
+def test_hosts_that_were_visited_unseen_are_not_said_to_be_untouched(
+    journal: Path, blind: bool, status: str
+) -> None:
+    tracker = _tracker(journal)
+    _told(journal, ("a", _GOOD))
+    tracker.read(LookAtJournal())
+    (outcome,) = tracker.read(JobOver(0, ["a", "b"], trouble="it broke off", blind=blind))
+    assert isinstance(outcome, HostOutcome)
+    assert (outcome.host, outcome.status.value, outcome.touched) == ("b", status, blind)
