@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 
-.PHONY: help demo test lint bench-deploy bench-overhead bench-executor bench-manifests bench-controller bench-events bench-heartbeats bench-awx docs lock clean
+.PHONY: help demo test lint lint-types lint-style bench-deploy bench-overhead bench-executor bench-manifests bench-controller bench-events bench-heartbeats bench-awx docs lock clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -26,6 +26,8 @@ $(VENV)/.test-installed: $(VENV)/.installed requirements-test.lock
 demo: $(VENV)/.installed  ## run the main job on three demo hosts of this machine; ONCE=1 ends after the table
 	@$(BIN)/python -m demo $(if $(ONCE),--once)
 
+# What Python compiles is kept, whatever the environment says: the tests start it many hundred times.
+test: export PYTHONDONTWRITEBYTECODE :=
 # Three on two cores: much of what is tested waits. In the order of the folders: ends with short files.
 test: $(VENV)/.test-installed  ## install what the tests need, then lint, types and all tests
 	@tests/install-packages
@@ -33,10 +35,15 @@ test: $(VENV)/.test-installed  ## install what the tests need, then lint, types 
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=15
 
 lint: $(VENV)/.test-installed  ## ruff, mypy, import-linter, vermin, ansible-lint
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	@$(MAKE) --no-print-directory -j 2 lint-types lint-style
+
+lint-types:
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+lint-style:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/vermin --quiet --no-tips --violations -t=3.8- agentplugin executor plugins $$(find roles -path '*/host/*.py')
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/ansible-lint --offline --profile production --strict -q
 

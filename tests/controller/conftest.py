@@ -16,7 +16,7 @@ from controller.database.engine import Database
 from controller.database.migrate import upgrade
 from controller.settings import Settings
 from controller.web.deps import Context
-from tests.controller import postgresql
+from tests.controller import postgresql, statements
 from tests.controller.server import Api, serving
 from tests.controller.sources import SourceRepository
 
@@ -35,6 +35,14 @@ def log_lines() -> None:
     )
     # Lines between two tests, when pytest does not listen, are nobody's.
     logging.getLogger().addHandler(logging.NullHandler())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once() -> Iterator[None]:
+    """Let a statement be compiled for the first test that uses it alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("controller.database.engine.create_engine", statements.create_engine)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -78,11 +86,22 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return database.as_new()
 
 
+@pytest.fixture(scope="session")
+def default_settings() -> Settings:
+    """Settings of a controller that is told nothing; looking for them in the environment takes long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PLUGFLEET_CONFIG", os.devnull)
+        return Settings()
+
+
 @pytest.fixture
-def settings(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings(
+    default_settings: Settings, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
     """Settings of a controller of the test's own; nothing of the machine's configuration counts."""
     monkeypatch.setenv("PLUGFLEET_CONFIG", os.devnull)
-    return Settings(data_dir=tmp_path / "data", database_url=database_url)
+    own = {"data_dir": tmp_path / "data", "database_url": database_url}
+    return default_settings.model_copy(update=own)
 
 
 @pytest.fixture

@@ -13,6 +13,9 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import CheckFunction
+from schemathesis.generation.feedback import FeedbackSources
+from schemathesis.pytest._test_builder import build_operation_test
+from schemathesis.python._constants.orchestrator import make_constants_value_source
 from schemathesis.specs.openapi import checks
 
 from controller.app import open_context
@@ -97,10 +100,6 @@ def known(api: Api) -> Known:
     }
 
 
-schema = schemathesis.openapi.from_dict(openapi())
-
-
-@schema.parametrize()
 @settings(
     max_examples=4,
     deadline=None,
@@ -109,9 +108,7 @@ schema = schemathesis.openapi.from_dict(openapi())
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_every_answer_is_as_described(
-    case: schemathesis.Case, turns: Iterator[tuple[Api, Known]]
-) -> None:
+def answer_is_as_described(case: schemathesis.Case, turns: Iterator[tuple[Api, Known]]) -> None:
     api, there = next(turns)
     # Made-up names are hardly ever there: every second request asks for something that is.
     if case.path_parameters and crc32(repr((case.path_parameters, case.body)).encode()) % 2:
@@ -122,3 +119,20 @@ def test_every_answer_is_as_described(
         checks=CHECKS,
         timeout=10,
     )
+
+
+schema = schemathesis.openapi.from_dict(openapi())
+OPERATIONS = {found.label: found for found in (each.ok() for each in schema.get_all_operations())}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_answer_is_as_described(operation: str, turns: Iterator[tuple[Api, Known]]) -> None:
+    """As with `schema.parametrize()`, which makes up all requests whenever the tests are collected."""
+    test = build_operation_test(
+        config=schema.config,
+        operation=OPERATIONS[operation],
+        test_func=answer_is_as_described,
+        given_kwargs={},
+        feedback=FeedbackSources(constants_value_source=make_constants_value_source(schema)),
+    )
+    test(turns=turns)

@@ -93,6 +93,7 @@ def put_dependencies(host: SystemdHost, folder: str) -> None:
     for line in (CHECKOUT / "requirements.lock").read_text().splitlines():
         if found := re.match(r"^([A-Za-z0-9_.\-]+)==", line):
             for file in metadata.distribution(found[1]).files or ():
+                # Compiled files too, as pip leaves them; they are good for files of the same time.
                 if ".." not in file.parts and Path(str(file.locate())).exists():
                     (site / file).parent.mkdir(parents=True, exist_ok=True)
                     shutil.copy2(str(file.locate()), site / file)
