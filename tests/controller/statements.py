@@ -1,7 +1,7 @@
 """SQL statements that are compiled once a process, though each test has a database of its own.
 
 SQLAlchemy keeps what it has compiled with the engine, under the engine's dialect (its documentation,
-"SQL Compilation Caching"). To compile everything anew took a quarter of what short tests take.
+"SQL Compilation Caching"). To compile everything anew is a twelfth of what short tests take.
 """
 
 from __future__ import annotations
