@@ -7,9 +7,12 @@ process list and in no file of the repository.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,6 +36,8 @@ _INERT = (
 )
 
 
+_LEFT_BEHIND = 3600.0  # seconds
+_LEFTOVERS = ("*.lock", "refs/**/*.lock", "objects/tmp_*", "objects/??/tmp_*", "objects/pack/tmp_*")
 # What git says, in the words of the C library, when it could not write.
 _NO_ROOM = ("No space left on device", "Disk quota exceeded")
 
@@ -71,6 +76,17 @@ class Repository:
                 (self.path / stale).unlink(missing_ok=True)
             # No template: a user's template folder may hold hooks.
             self.run("init", "--quiet", "--bare", "--template=", str(self.path), inside=False)
+
+    def tidy(self) -> None:
+        """Remove what a git that was killed left an hour ago or more: half objects, and locks that would
+        keep everybody out for ever. None runs for so long.
+        """
+        latest = time.time() - _LEFT_BEHIND
+        for pattern in _LEFTOVERS:
+            for path in self.path.glob(pattern):
+                with contextlib.suppress(FileNotFoundError):
+                    if path.lstat().st_mtime < latest:
+                        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def run(
         self,

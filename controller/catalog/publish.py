@@ -223,6 +223,7 @@ class Catalog:
         with open(self.folder / "lock", "w") as lock:
             self._take(lock.fileno())
             self.repository.ensure()
+            self.repository.tidy()
             yield
 
     def _take(self, lock: int) -> None:

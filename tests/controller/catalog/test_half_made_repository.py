@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Mapping
 
@@ -43,3 +44,32 @@ def test_a_repository_whose_making_was_killed_is_finished_and_keeps_its_objects(
     assert published.changed
     assert all((repository / path).exists() for path in kept)
     assert catalog.newest() == published.release
+
+
+def test_what_killed_gits_left_goes_after_an_hour_and_keeps_nobody_out(
+    catalog: Catalog, make_source: Callable[..., SourceRepository]
+) -> None:
+    source = make_source()
+    sources = parse_sources([{"url": str(source.path)}], base=source.path)
+    catalog.publish(sources)
+    repository = catalog.repository.path
+    left = [
+        "packed-refs.lock",
+        "refs/heads/deploy.lock",
+        "objects/00/tmp_obj_old",
+        "objects/pack/tmp_pack_old",
+        "objects/tmp_objdir-incoming-old/pack/x",
+    ]
+    for name in [*left, "objects/00/tmp_obj_young"]:
+        (repository / name).parent.mkdir(parents=True, exist_ok=True)
+        (repository / name).touch()
+    for name in left:
+        path = repository / name
+        for part in (path, *path.parents):
+            if part.name.endswith(".lock") or part.name.startswith("tmp_"):
+                os.utime(part, (0, 0))
+    source.write("sys/ntp/60_new.sh")
+    source.commit()
+    assert catalog.publish(sources).changed
+    assert [p.name for p in repository.rglob("*") if "tmp_" in p.name] == ["tmp_obj_young"]
+    assert not list(repository.rglob("*.lock"))
