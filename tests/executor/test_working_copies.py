@@ -222,14 +222,14 @@ def test_the_tree_itself_as_a_plugin_leaves_the_others_and_their_secrets_alone(
 def test_links_to_elsewhere_in_the_tree_become_what_they_lead_to(
     tmp_path: Path, source: Path
 ) -> None:
-    shared = source.parent / "shared"
-    (shared / "deep").mkdir(parents=True)
-    (shared / "lib.sh").write_text("say() { :; }\n")
-    (shared / "deep" / "b.sh").write_text("b\n")
-    (shared / "deep" / "c.sh").symlink_to("b.sh")
-    (source / "lib.sh").symlink_to("../shared/lib.sh")
-    (source / "more").symlink_to("../shared/deep")
-    (source / "absolute.sh").symlink_to(shared / "lib.sh")
+    common = source.parent / "common"
+    (common / "deep").mkdir(parents=True)
+    (common / "lib.sh").write_text("say() { :; }\n")
+    (common / "deep" / "b.sh").write_text("b\n")
+    (common / "deep" / "c.sh").symlink_to("b.sh")
+    (source / "lib.sh").symlink_to("../common/lib.sh")
+    (source / "more").symlink_to("../common/deep")
+    (source / "absolute.sh").symlink_to(common / "lib.sh")
     (source / "dangling").symlink_to("nowhere")
     copy = copy_of(tmp_path, "check")
     code = copy.refresh()
@@ -246,20 +246,20 @@ def test_links_to_elsewhere_in_the_tree_become_what_they_lead_to(
     # What they lead to is the plugin's code: drift is mended from there, a change of it is one.
     Path(copy.folder, "lib.sh").unlink()
     assert copy.mend() == ["missing: lib.sh"]
-    (shared / "lib.sh").write_text("changed\n")
+    (common / "lib.sh").write_text("changed\n")
     assert copy.refresh() != code
     assert Path(copy.folder, "lib.sh").read_text() == "changed\n"
 
 
 @pytest.mark.parametrize(
-    "target", ["/etc/hostname", "../../elsewhere", "..", "../../release", "../shared/loop"]
+    "target", ["/etc/hostname", "../../elsewhere", "..", "../../release", "../common/loop"]
 )
 def test_links_that_leave_the_tree_or_go_in_circles_are_refused(
     tmp_path: Path, source: Path, target: str
 ) -> None:
     (tmp_path / "elsewhere").write_text("x")
-    (source.parent / "shared" / "loop").mkdir(parents=True)
-    (source.parent / "shared" / "loop" / "again").symlink_to("../loop")
+    (source.parent / "common" / "loop").mkdir(parents=True)
+    (source.parent / "common" / "loop" / "again").symlink_to("../loop")
     (source / "out").symlink_to(target)
     with pytest.raises(LinkRefused, match=r"the link out(/again)? -> .* leads out of the plugin"):
         copy_of(tmp_path, "check").refresh()
