@@ -53,10 +53,12 @@ def _statuses(api: Api, deployment: int) -> dict[str, str]:
 
 
 def _process(known_by: str, words: str) -> int:
-    for pid in runs_alive(known_by):
-        if words in " ".join(psutil.Process(pid).cmdline()):
-            return pid
-    raise AssertionError(f"no process {words!r}")
+    """The one that was started first: what it forked has its words, and can have a lower id."""
+    alive = [psutil.Process(pid) for pid in runs_alive(known_by)]
+    named = [process for process in alive if words in " ".join(process.cmdline())]
+    parents = {process.pid for process in named}
+    (first,) = [process for process in named if process.ppid() not in parents]
+    return first.pid
 
 
 def test_canceling_leaves_no_process_and_says_which_hosts_were_touched(
