@@ -182,12 +182,13 @@ class Loop:
             if handler is not None:
                 self.guarded(handler)
 
-    def guarded(self, callback: Callback, *args: Any) -> None:
-        """Call back; an exception is logged, with its place, and goes no further."""
+    def guarded(self, callback: Callable[..., Any], *args: Any) -> Any:
+        """What the callback returns; an exception is logged, with its place, and goes no further."""
         try:
-            callback(*args)
+            return callback(*args)
         except Exception as error:  # one plugin's or client's fault must not take the others down
             self._log.error(f"internal error, please report: {error} at {_where()}")
+            return None
 
 
 def _where() -> str:

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 
-from executor.loop import READ
+from executor.pipes import Pipes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,10 +68,11 @@ class Child:
 class Children:
     """Spawns, reads and reaps; one for the whole daemon."""
 
-    __slots__ = ("_by_pid", "_loop")
+    __slots__ = ("_by_pid", "_loop", "_pipes")
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
+        self._pipes = Pipes(loop)
         self._by_pid: dict[int, Child] = {}
         loop.on_signal(signal.SIGCHLD, self._reap)
 
@@ -134,36 +135,36 @@ class Children:
         for fd, sink in ((out_read, on_stdout), (err_read, on_stderr)):
             os.set_blocking(fd, False)
             child._streams[fd] = sink
-            self._loop.watch(fd, READ, _Reader(self, child, fd))
+            self._pipes.watch(fd, _Reader(self, child, fd))
         return child
 
     def _pause(self, child: Child, paused: bool) -> None:
         for fd in child._streams:
             if paused:
-                self._loop.unwatch(fd)
+                self._pipes.unwatch(fd)
             else:
-                self._loop.watch(fd, READ, _Reader(self, child, fd))
+                self._pipes.watch(fd, _Reader(self, child, fd))
 
     def running(self) -> list[Child]:
         return list(self._by_pid.values())
 
-    def _read(self, child: Child, fd: int) -> bool:
-        """Hand one piece on; False when there is no more for now."""
+    def _read(self, child: Child, fd: int) -> int:
+        """Hand one piece on, of so many bytes; 0 when there is no more for now."""
         try:
             data = os.read(fd, READ_BYTES)
         except BlockingIOError:
-            return False
+            return 0
         except OSError:
             data = b""
         if data:
             child._streams[fd](data)
-            return True
-        self._close(child, fd)
-        return False
+        else:
+            self._close(child, fd)
+        return len(data)
 
     def _close(self, child: Child, fd: int) -> None:
         if child._streams.pop(fd, None) is not None:
-            self._loop.unwatch(fd)
+            self._pipes.unwatch(fd)
             os.close(fd)
 
     def _reap(self) -> None:
@@ -186,8 +187,8 @@ class Children:
         # hold them open for ever, so nothing waits for end-of-file.
         for fd in list(child._streams):
             left = _DRAIN_BYTES
-            while left > 0 and self._read(child, fd):
-                left -= READ_BYTES
+            while left > 0 and (size := self._read(child, fd)):
+                left -= size
             self._close(child, fd)
 
     @staticmethod
@@ -198,7 +199,7 @@ class Children:
 
 
 class _Reader:
-    """The loop's handler for one pipe; a class because it is lighter than a closure per run."""
+    """What reads one pipe; a class because it is lighter than a closure per run."""
 
     __slots__ = ("_child", "_children", "_fd")
 
@@ -207,9 +208,8 @@ class _Reader:
         self._child = child
         self._fd = fd
 
-    def __call__(self, _events: int) -> None:
-        if self._fd in self._child._streams:
-            self._children._read(self._child, self._fd)
+    def __call__(self) -> bool:
+        return self._children._read(self._child, self._fd) == READ_BYTES
 
 
 def _posix_spawn(
