@@ -1,4 +1,4 @@
-"""The process of one wave: `python -m controller.deployments.run`.
+"""The process of one wave, as `controller.deployments.spawner` starts it.
 
 Lets an engine play the playbook in its main thread and writes what comes of it. Its standard
 input is a pipe that the controller holds: the first line names the wave and gives the controller's
@@ -9,7 +9,6 @@ means that the controller is gone.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import threading
@@ -197,8 +196,10 @@ def main() -> int:
     with open(0, "rb", buffering=0, closefd=False) as given:
         line = given.readline()
     if not line:
-        return 0  # it was kept ready, and is not needed
+        return 0  # the controller ended before it said what there is to do
     given_job = json.loads(line)
+    os.environ.clear()
+    os.environ.update(given_job["environment"])
     wave_id, settings = int(given_job["wave"]), Settings.model_validate(given_job["settings"])
     settle = str(given_job["settle"])
     carry(mark(wave_id, settings.database))
@@ -256,10 +257,3 @@ def _obey(run: Run) -> None:
             elif line.startswith(SURE):
                 run.assure(float(line.split()[1]))
     run.order(_ABANDONED)
-
-
-if __name__ == "__main__":
-    ended = main()
-    # Every thread that writes is through; taking the interpreter down would cost a tenth of a second.
-    logging.shutdown()
-    os._exit(ended)

@@ -6,10 +6,7 @@ import contextlib
 import json
 import math
 import os
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 from controller.auth.vault import Vault
 from controller.database.engine import Database
@@ -17,47 +14,41 @@ from controller.deployments.cleaning import cleaner_of
 from controller.deployments.models import HostResult, Wave
 from controller.deployments.processes import SURE, end_marked, mark
 from controller.deployments.rundir import RunDir
+from controller.deployments.spawner import UNSEEN, Copy, Spawner, environment
 from controller.deployments.waves import Left
 from controller.settings import Settings
 
-_PACKAGES = Path(__file__).resolve().parents[2]
-
 
 class RunProcesses:
-    """Starts the runs of one controller, and keeps one process ready: to import what a run needs
-    takes most of a second.
-    """
+    """Starts the runs of one controller."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._ready: subprocess.Popen[bytes] | None = None
+        self._spawner = Spawner()
         self._running: list[WaveProcess] = []
         self._sure = math.inf
         self._lock = threading.Lock()
 
     def prepare(self) -> None:
-        """Have a process ready."""
-        with self._lock:
-            if self._ready is None or self._ready.poll() is not None:
-                self._ready = _spawn()
+        """Be ready to start one; does not wait for that."""
+        self._spawner.prepare()
 
     def start(self, wave_id: int, settle: str = "") -> WaveProcess:
         """Start the run of a wave.
 
         Args:
             settle: what became of the one before: its jobs are ended and read, and none is begun.
+
+        Raises:
+            OSError: the machine has no room for a process.
         """
+        started = WaveProcess(self._spawner.start(), self._settings, wave_id, self._sure, settle)
         with self._lock:
-            process, self._ready = self._ready, None
-        if process is None or process.poll() is not None:
-            process = _spawn()
-        with self._lock:
-            started = WaveProcess(process, self._settings, wave_id, self._sure, settle)
             self._running.append(started)
         return started
 
     def assure(self, sure: float) -> None:
-        """Tell the runs the moment (`time.monotonic`) for which the lease was proven last; never waits."""
+        """Tell the runs the moment (`time.monotonic()`) for which the lease was proven last; never waits."""
         with self._lock:
             self._sure = sure
             self._running = [process for process in self._running if process.listens]
@@ -65,27 +56,12 @@ class RunProcesses:
                 process.assure(sure)
 
     def close(self) -> None:
-        """End the process that was kept ready."""
-        with self._lock:
-            process, self._ready = self._ready, None
-        if process is not None:
-            process.communicate()
-
-
-def _spawn() -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "controller.deployments.run"],
-        stdin=subprocess.PIPE,
-        bufsize=0,
-        stdout=subprocess.DEVNULL,
-        cwd=_PACKAGES,
-        env=_environment(),
-        start_new_session=True,  # a terminal's Ctrl-C is for the controller
-    )
+        """Start none any more; those that were let go may go on."""
+        self._spawner.close()
 
 
 class WaveProcess:
-    """A process of `controller.deployments.run` that carries out a wave.
+    """The process that carries out a wave: `controller.deployments.run`.
 
     Attributes:
         pid: of the process.
@@ -93,7 +69,7 @@ class WaveProcess:
 
     def __init__(
         self,
-        process: subprocess.Popen[bytes],
+        process: Copy,
         settings: Settings,
         wave_id: int,
         sure: float,
@@ -101,11 +77,16 @@ class WaveProcess:
     ) -> None:
         self._mark = mark(wave_id, settings.database)
         self._process = process
-        assert process.stdin is not None
-        self._pipe = process.stdin
+        self._pipe = process.orders
         self.pid = process.pid
-        given = {"settings": settings.model_dump(mode="json"), "sure": sure, "settle": settle}
-        self.say(json.dumps({"wave": wave_id, **given}).encode())
+        given = {
+            "wave": wave_id,
+            "settings": settings.model_dump(mode="json"),
+            "sure": sure,
+            "settle": settle,
+            "environment": environment(),
+        }
+        self.say(json.dumps(given).encode())
         # Whoever tells it later must not wait for a process that is stopped.
         if self.listens:
             os.set_blocking(self._pipe.fileno(), False)
@@ -126,11 +107,9 @@ class WaveProcess:
 
     def wait(self, seconds: float) -> int | None:
         """Its exit status, negative for a signal; None if it does not end in this time."""
-        try:
-            status = self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return None
-        self._close_pipe()
+        status = self._process.wait(seconds)
+        if status is not None:
+            self._process.close()
         return status
 
     def kill(self) -> None:
@@ -144,13 +123,7 @@ class WaveProcess:
 
     def let_go(self) -> None:
         """Close the pipe, which says that this controller follows the run no longer."""
-        self._close_pipe()
-        # It ends when it likes, and must not stay a zombie then.
-        threading.Thread(target=self._process.wait, name="reap", daemon=True).start()
-
-    def _close_pipe(self) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            self._pipe.close()
+        self._process.close()
 
 
 def what_is_left(settings: Settings, database: Database, vault: Vault, wave_id: int) -> Left:
@@ -167,12 +140,9 @@ def what_is_left(settings: Settings, database: Database, vault: Vault, wave_id: 
     return Left(folder, cleaner)
 
 
-def _environment() -> dict[str, str]:
-    """This process's environment without what is the controller's own, which may be secret."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("PLUGFLEET_")}
-
-
 def describe_end(status: int) -> str:
     """How a process ended that should not have."""
+    if status == UNSEEN:
+        return "the run's process ended, and nobody saw how"
     how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
     return f"the run's process {how}"

@@ -14,6 +14,7 @@ import structlog
 from controller.app import open_context
 from controller.database.engine import Database
 from controller.database.migrate import upgrade
+from controller.deployments.spawner import Spawner
 from controller.settings import Settings
 from controller.web.deps import Context
 from tests.controller import postgresql, statements
@@ -43,6 +44,21 @@ def compiled_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("controller.database.engine.create_engine", statements.create_engine)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def imported_once() -> Iterator[None]:
+    """Let the runs of all controllers be copies of one process: to import what they need takes a second."""
+
+    class Shared(Spawner):
+        def close(self) -> None:
+            """It goes on for the next controller."""
+
+    shared = Shared()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("controller.deployments.waveprocess.Spawner", lambda: shared)
+        yield
+    Spawner.close(shared)
 
 
 @pytest.fixture(scope="session")

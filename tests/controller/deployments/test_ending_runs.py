@@ -84,7 +84,7 @@ def test_canceling_leaves_no_process_and_says_which_hosts_were_touched(
 @pytest.mark.parametrize(
     ("victim", "reason"),
     [
-        ("controller.deployments.run", "the run's process was killed by signal 9"),
+        ("controller.deployments.spawner", "the run's process was killed by signal 9"),
         ("ansible-playbook", "ansible-playbook was killed"),
     ],
 )
