@@ -55,7 +55,7 @@ while not ended:
         numbers.add(int(found[0]))
     elif numbers:
         bad.append(found)
-    time.sleep(0.0005)
+    time.sleep(0.002)
 print(json.dumps({{"bad": bad[:20], "readings": readings, "numbers": sorted(numbers)}}))
 """
 

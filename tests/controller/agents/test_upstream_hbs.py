@@ -83,6 +83,9 @@ class Hbs:
 
     def close(self) -> None:
         """End."""
+        with suppress(OSError):
+            # Closing alone would leave it open for the thread that waits in accept, and one client more.
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut()
 

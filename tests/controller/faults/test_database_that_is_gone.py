@@ -17,8 +17,8 @@ from tests.controller.server import Api
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 # Seconds; more than the least, as a server that is just shutting down may serve another controller.
-LEASE = 4.0
-GONE = LEASE  # seconds; far longer than a silent database would be borne, as 30 s are
+LEASE = 8.0
+GONE = 4.0  # seconds; far longer than a silent database would be borne, as 30 s are
 # Seconds in which an answer must come; the machine may be busy.
 BOUND = 3.0
 AT_ONCE = 60  # requests, more than the controller has threads for
