@@ -147,11 +147,6 @@ def test_it_answers_and_the_first_token_works(installed: Installation) -> None:
     assert token[0] not in installed.on(f"journalctl --no-pager -o cat -u {UNIT}")
 
 
-def test_a_second_run_changes_nothing(installed: Installation) -> None:
-    for args in ((), ("--check",)):
-        assert "changed=0" in installed.play("-l", installed.host.name, *args)
-
-
 def test_others_can_read_neither_data_nor_settings_nor_token(installed: Installation) -> None:
     modes = installed.on(
         f"stat -c '%a %U' {DATA} {DATA}/secret.key {DATA}/plugfleet.db "
@@ -194,12 +189,14 @@ def test_a_stop_is_graceful_and_leaves_nothing_running(installed: Installation) 
     installed.on(f"systemctl start {UNIT}")
 
 
-def test_new_settings_restart_it(installed: Installation) -> None:
+def test_a_second_run_changes_what_is_new_and_nothing_else(installed: Installation) -> None:
+    """New settings are one file and a restart; a look at what is there then finds nothing to do."""
     before = installed.on(f"systemctl show -P MainPID {UNIT}")
-    changed = ("-e", '{"controller_settings": {"forks": 7}}')
-    assert "changed=0" not in installed.play("-l", installed.host.name, *changed)
+    new = ("-l", installed.host.name, "-e", '{"controller_settings": {"forks": 7}}')
+    assert "changed=2 " in installed.play(*new)
     assert installed.on(f"systemctl show -P MainPID {UNIT}") != before
     assert "forks = 7" in installed.on("cat /etc/plugfleet/controller.toml")
+    assert "changed=0 " in installed.play("--check", *new)
 
 
 def test_a_host_that_lacks_something_is_told_what(installed: Installation) -> None:
