@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import json
+import pwd
 from pathlib import Path
 from typing import Any
 
@@ -234,3 +236,36 @@ def test_an_agent_is_never_told_to_read_what_is_no_json(tmp_path: Path) -> None:
     path.write_text('{"plugin": ')
     with pytest.raises(StepFailed, match="was not told to read it"):
         restart.reload({"agent": {"cfg": str(path), "kind": "falcon"}}, Outcome())
+
+
+@pytest.mark.parametrize(
+    ("group", "owner", "mode"),
+    [
+        (("agent", []), (-1, 77), 0o640),
+        (("agent", ["agent"]), (-1, 77), 0o640),
+        (("agent", ["agent", "somebody"]), (66, -1), 0o600),
+        (("nogroup", []), (66, -1), 0o600),
+        (None, (66, -1), 0o600),
+    ],
+)
+def test_a_new_file_is_read_by_the_agents_account_alone(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    group: tuple[str, list[str]] | None,
+    owner: tuple[int, int],
+    mode: int,
+) -> None:
+    def getgrgid(gid: int) -> grp.struct_group:
+        if group is None:
+            raise KeyError(gid)
+        return grp.struct_group((group[0], "x", gid, group[1]))
+
+    given = []
+    account = pwd.struct_passwd(("agent", "x", 66, 77, "", "/", "/bin/sh"))
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr("os.fchown", lambda _fd, *ids: given.append(ids))
+    monkeypatch.setattr("pwd.getpwnam", lambda _name: account)
+    monkeypatch.setattr("grp.getgrgid", getgrgid)
+    files.write(str(tmp_path / "bindings.json"), b"{}", 0o640, "agent")
+    assert given == [owner]
+    assert (tmp_path / "bindings.json").stat().st_mode & 0o777 == mode

@@ -20,8 +20,9 @@ def read(path: str) -> str | None:
 def write(path: str, content: bytes, mode: int, reader: str = "") -> None:
     """Put a whole file in place, in a folder that is ours; a link to it is followed.
 
-    An existing file keeps its mode and owner. A new one belongs to us and to the reader's group:
-    the agent reads its configuration, but a plugin of its must not write it.
+    An existing file keeps its mode and owner. A new one belongs to us and to the reader's own group: the
+    agent reads its configuration, but a plugin of its must not write it. A reader whose group others
+    may be in gets the file for itself: bindings hold passwords.
     """
     path = os.path.realpath(path)
     partial = f"{path}.plugfleet-{os.getpid()}"
@@ -41,7 +42,12 @@ def write(path: str, content: bytes, mode: int, reader: str = "") -> None:
                     if old:
                         os.fchown(file.fileno(), old.st_uid, old.st_gid)
                     elif command.become(reader):
-                        os.fchown(file.fileno(), -1, command.account(reader).pw_gid)
+                        account = command.account(reader)
+                        if _is_its_own(account.pw_gid, reader):
+                            os.fchown(file.fileno(), -1, account.pw_gid)
+                        else:
+                            os.fchown(file.fileno(), account.pw_uid, -1)
+                            mode &= 0o700
                 # After the owner: changing that takes special bits away.
                 os.fchmod(file.fileno(), old.st_mode & 0o7777 if old else mode)
                 os.fsync(file.fileno())
@@ -52,6 +58,17 @@ def write(path: str, content: bytes, mode: int, reader: str = "") -> None:
     except OSError as error:
         error.filename = path
         raise
+
+
+def _is_its_own(gid: int, user: str) -> bool:
+    """Whether a group is one user's, as useradd makes it: named as the user, with no other member."""
+    import grp
+
+    try:
+        group = grp.getgrgid(gid)
+    except KeyError:
+        return False
+    return group.gr_name == user and set(group.gr_mem) <= {user}
 
 
 def make_folder(path: str, user: str, mode: int = 0o755) -> bool:
