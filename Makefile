@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 
-.PHONY: help demo test lint lint-types lint-style bench-deploy bench-overhead bench-executor bench-manifests bench-controller bench-events bench-heartbeats bench-awx docs lock clean
+.PHONY: help demo test lint lint-types lint-style bench-deploy bench-overhead bench-executor bench-manifests bench-controller bench-events bench-heartbeats bench-awx bench-wave docs lock clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -70,6 +70,9 @@ bench-heartbeats: $(VENV)/.installed  ## 10,000 agents connected: CPU, memory, t
 
 bench-awx: $(VENV)/.test-installed  ## 1,000 hosts that AWX's stand-in plays in 4 jobs: the controller's CPU, lost events
 	@$(BIN)/python -m benchmarks.bench_awx
+
+bench-wave: $(VENV)/.test-installed  ## what a wave costs beside its visits: CPU and memory of its processes, rows in SQLite
+	@$(BIN)/python -m benchmarks.bench_wave
 
 bench-controller: $(VENV)/.installed  ## 10,000 hosts in SQLite: plans, lists, inventory, preview, a deployment that has nothing to do
 	@$(BIN)/python -m benchmarks.bench_controller

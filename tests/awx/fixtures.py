@@ -2,7 +2,8 @@
 
 With `PLUGFLEET_AWX_URL` and `PLUGFLEET_AWX_TOKEN` (an administrator's) the same tests run against a real
 AWX. Those that need the stand-in's faults (`awx.stand_in`) are marked `awx_stand_in` and then left out,
-which the run says.
+and so are those whose jobs call the test's controller (`awx_calls`) unless it is said where AWX finds it and
+this repository (`PLUGFLEET_AWX_CALLBACK`, `PLUGFLEET_AWX_PROJECT`); which the run says. See docs/awx.md.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +26,11 @@ from tests.awx.standin import StandIn
 from tests.fleet import tls
 
 _REAL = "PLUGFLEET_AWX_URL"
-_PATIENCE = 600.0 if os.environ.get(_REAL) else 30.0
+# What AWX must be told to reach this machine: the repository, the controller of a test.
+_PROJECT, _CALLBACK = "PLUGFLEET_AWX_PROJECT", "PLUGFLEET_AWX_CALLBACK"
+_PATIENCE = "PLUGFLEET_AWX_PATIENCE"
 _ENDED = {"successful", "failed", "error", "canceled"}
-_deselected = pytest.StashKey[int]()
+_left_out = pytest.StashKey[dict[str, int]]()
 
 
 @dataclass
@@ -35,6 +40,7 @@ class Awx:
     Attributes:
         stand_in: the stand-in; None where it is a real AWX.
         unique: part of the names of a test's objects, as a real AWX keeps those of others.
+        patience: seconds that a job or an update may take; a real AWX starts a container for each.
     """
 
     url: str
@@ -42,6 +48,7 @@ class Awx:
     client: httpx2.Client
     stand_in: StandIn | None
     unique: str
+    patience: float = 60.0
     _users: list[int] = field(default_factory=list)
 
     @property
@@ -64,7 +71,7 @@ class Awx:
 
     def wait(self, path: str, **wanted: Any) -> Any:
         """The object at `path` as soon as it has ended, or has the values wanted."""
-        until = time.monotonic() + _PATIENCE
+        until = time.monotonic() + self.patience
         while time.monotonic() < until:
             found = self.get(path)
             if (
@@ -75,6 +82,20 @@ class Awx:
                 return found
             time.sleep(self.pause)
         raise AssertionError(f"{path} did not end: {found}")
+
+    def fire(self, schedule: int) -> int:
+        """Let a schedule's time come; returns the id of its job."""
+        if self.stand_in:
+            return self.stand_in.awx.fire(schedule)
+        # More than one time: AWX's clock may be ahead of this one.
+        start = f"DTSTART:{datetime.now(UTC) + timedelta(seconds=10):%Y%m%dT%H%M%SZ}"
+        rule = {"rrule": f"{start} RRULE:FREQ=MINUTELY;INTERVAL=1;COUNT=9", "enabled": True}
+        path = f"schedules/{schedule}/"
+        known = self.get(f"{path}jobs/")["count"]
+        self.send("PATCH", path, 200, json=rule)
+        self.wait(f"{path}jobs/", count=known + 1)
+        self.send("PATCH", path, 200, json={"enabled": False})
+        return int(self.get(f"{path}jobs/?order_by=-id")["results"][0]["id"])
 
     def limited_token(self, roles: dict[str, str]) -> str:
         """A token of a new user, who has only these roles: `job_templates/7` -> `Execute`.
@@ -106,13 +127,23 @@ class Awx:
 @pytest.fixture
 def awx() -> Iterator[Awx]:
     """An AWX; each test has a stand-in of its own."""
+    with opened() as one:
+        yield one
+
+
+@contextmanager
+def opened() -> Iterator[Awx]:
+    """An AWX until the block ends: the real one that is named, or a new stand-in."""
     unique, url = uuid.uuid4().hex[:8], os.environ.get(_REAL)
     if url:
         token = os.environ["PLUGFLEET_AWX_TOKEN"]
+        patience = float(os.environ.get(_PATIENCE, "600"))
         with _client(url, token) as client:
-            real = Awx(url.rstrip("/"), token, client, None, unique)
-            yield real
-            real.forget_users()
+            real = Awx(url.rstrip("/"), token, client, None, unique, patience)
+            try:
+                yield real
+            finally:
+                real.forget_users()
         return
     stand_in = StandIn()
     try:
@@ -135,8 +166,16 @@ def awx_with_tls(tmp_path: Path) -> Iterator[tuple[StandIn, Path]]:
 
 @pytest.fixture(scope="session")
 def project_repository(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """URL of a git repository of this project."""
+    """URL of a git repository of this project, as AWX reaches it; `#` and a branch may follow."""
+    if os.environ.get(_REAL) and (named := os.environ.get(_PROJECT)):
+        return named
     return repository.make(tmp_path_factory.mktemp("project"))
+
+
+def callback() -> tuple[str, int]:
+    """Address and port at which AWX's jobs reach a controller of this machine; 0 is any port."""
+    address, _, port = os.environ.get(_CALLBACK, "127.0.0.1").partition(":")
+    return address, int(port or 0)
 
 
 def _client(url: str, token: str) -> httpx2.Client:
@@ -145,21 +184,29 @@ def _client(url: str, token: str) -> httpx2.Client:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the mark known."""
+    """Make the marks known."""
     config.addinivalue_line("markers", "awx_stand_in: needs what only the stand-in of AWX can do")
+    config.addinivalue_line("markers", "awx_calls: jobs of AWX call a controller of this machine")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what a real AWX cannot be asked for."""
     if not os.environ.get(_REAL):
         return
-    left_out = [item for item in items if item.get_closest_marker("awx_stand_in")]
-    config.stash[_deselected] = len(left_out)
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in left_out]
+    reasons = {"awx_stand_in": "need the stand-in of AWX"}
+    if not (os.environ.get(_PROJECT) and os.environ.get(_CALLBACK)):
+        reasons["awx_calls"] = f"need {_PROJECT} and {_CALLBACK}"
+    counted: dict[str, int] = {}
+    for mark, reason in reasons.items():
+        left_out = [item for item in items if item.get_closest_marker(mark)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+        counted[reason] = len(left_out)
+    config.stash[_left_out] = counted
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Say what was left out."""
-    if number := config.stash.get(_deselected, 0):
-        terminalreporter.write_line(f"{number} tests need the stand-in of AWX and were left out")
+    for reason, number in config.stash.get(_left_out, {}).items():
+        if number:
+            terminalreporter.write_line(f"{number} tests {reason} and were left out")

@@ -65,22 +65,28 @@ def matching(own: list[str], limit: str, groups: Mapping[str, set[str]]) -> list
 
 
 def take(store: Store, source: Object, found: dict[str, Any]) -> None:
-    """Make an inventory what its source says, all of it with `overwrite`."""
+    """Make an inventory what its source says, all of it with `overwrite`.
+
+    Hosts that are known stay the same, and turned off where somebody has turned them off (`inventory_import`).
+    """
     number = source["inventory"]
     hostvars = dict(found.get("_meta", {}).get("hostvars", {}))
     for group in found.values():
         for host in group.get("hosts", []):
             hostvars.setdefault(host, {})
     with store.lock:
-        for kind in ("hosts", "groups"):
-            for known in store.find(kind, inventory=number) if source["overwrite"] else []:
-                store.remove(kind, known["id"])
-        ids = {
-            name: store.add(
-                "hosts", {"name": name, "inventory": number, "variables": json.dumps(own)}
-            )["id"]
-            for name, own in hostvars.items()
-        }
+        known = {host["name"]: host for host in store.find("hosts", inventory=number)}
+        if source["overwrite"]:
+            for name in known.keys() - hostvars.keys():
+                store.remove("hosts", known[name]["id"])
+            for group in store.find("groups", inventory=number):
+                store.remove("groups", group["id"])
+        ids = {}
+        for name, own in hostvars.items():
+            if name not in known:
+                known[name] = store.add("hosts", {"name": name, "inventory": number})
+            known[name]["variables"] = json.dumps(own)
+            ids[name] = known[name]["id"]
         for name, group in found.items():
             own_vars = json.dumps(group.get("vars", {}))
             if name == "all":

@@ -301,7 +301,11 @@ _ALL = [
     *(
         Kind(path, fields, required=(), unique=(), shared_ids="jobs", parent=parent)
         for path, fields, parent in (
-            ("jobs", _JOB, {"job_template": ("job_templates", "jobs")}),
+            (
+                "jobs",
+                _JOB,
+                {"job_template": ("job_templates", "jobs"), "schedule": ("schedules", "jobs")},
+            ),
             (
                 "workflow_jobs",
                 {},

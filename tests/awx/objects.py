@@ -44,7 +44,7 @@ class Objects:
         if kind in ("job_templates", "workflow_job_templates"):
             made["_survey"] = {}
         if kind == "schedules":
-            self._plan(made)
+            self.plan(made)
         if kind == "projects" and made["scm_type"]:
             self._jobs.update_project(made)
         return made
@@ -64,7 +64,7 @@ class Objects:
         found |= values
         found["modified"] = moment()
         if kind == "schedules":
-            self._plan(found)
+            self.plan(found)
 
     def checked(self, path: str, body: Object, found: Object | None) -> Object:
         """Values that may be taken over.
@@ -86,7 +86,8 @@ class Objects:
                     self._store.get(other, values[name])
                 except Refused:
                     errors[name] = [f'Invalid pk "{values[name]}" - object does not exist.']
-        if path == "notification_templates" and values.get("notification_type") == "webhook":
+        notifies = {**(found or {}), **values}.get("notification_type")
+        if notifies == "webhook" and (found is None or "notification_configuration" in values):
             # What is not given, AWX fills in (init_parameters of its webhook backend).
             given = values.get("notification_configuration") or {}
             values["notification_configuration"] = {**_WEBHOOK, **given}
@@ -170,7 +171,8 @@ class Objects:
             ]
         return found
 
-    def _plan(self, schedule: Object) -> None:
+    def plan(self, schedule: Object) -> None:
+        """Note when a schedule falls due next."""
         coming = rrules.occurrences(schedule["rrule"])
         schedule["next_run"] = coming[0].isoformat() if coming else None
         schedule["timezone"] = rrules.zone(schedule["rrule"])

@@ -113,6 +113,19 @@ class Rights:
             return bool(o.get(field)) and self.has(user, above, o[field])
         return self.has(user, path, o["id"])
 
+    def may_make(self, user: Object, path: str, of: Object) -> bool:
+        """Whether a user may make an object below another: a schedule, with the role to launch its template."""
+        if path == "schedules":
+            return self.has(user, "job_templates", of["unified_job_template"], "Execute", "Admin")
+        return bool(user["is_superuser"])
+
+    def may_change(self, user: Object, path: str, o: Object) -> bool:
+        """Whether a user may change or remove an object; schedules as `ScheduleAccess` has it."""
+        if path == "schedules":
+            roles = ["Admin"] + ["Execute"] * (o.get("_created_by") == user["id"])
+            return self.has(user, "job_templates", o["unified_job_template"], *roles)
+        return self.has(user, path, o["id"], "Admin")
+
     def may_cancel(self, user: Object, job: Object) -> bool:
         """Whether a user may cancel a job."""
         template = job.get("job_template") or 0

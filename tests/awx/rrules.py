@@ -7,13 +7,14 @@ must, a naive DTSTART and SECONDLY are refused.
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from itertools import islice
 from zoneinfo import ZoneInfo
 
-_DAYS = ["MO", "TU", "WE", "TH", "FR", "SA", "SU"]
-_STEPS = {"MINUTELY": 1, "HOURLY": 60, "DAILY": 24 * 60, "WEEKLY": 24 * 60}
+from dateutil.rrule import rrulestr
+
 _SHOWN = 10
-_FAR = 20_000  # steps that are looked at
+_FORM = "%Y%m%dT%H%M%S"
 
 
 def faults(rrule: str) -> list[str]:
@@ -58,42 +59,22 @@ def zone(rrule: str) -> str:
 
 
 def occurrences(rrule: str, after: datetime | None = None) -> list[datetime]:
-    """The next times of a rule of FREQ, INTERVAL, BYDAY, BYHOUR, BYMINUTE, COUNT and UNTIL."""
+    """The next times of a rule, worked out as `Schedule.rrulestr` of AWX (awx/main/models/schedules.py) does."""
     after = after or datetime.now(UTC)
     start_text = re.search(r"DTSTART(?:;[^:]+)?:(\d+T\d+)", rrule)
-    parts = dict(
-        part.split("=", 1)
-        for part in rrule.split("RULE:", 1)[1].split()[0].split(";")
-        if "=" in part
-    )
     assert start_text
-    start = datetime.strptime(start_text[1], "%Y%m%dT%H%M%S").replace(tzinfo=ZoneInfo(zone(rrule)))
-    freq, interval = parts.get("FREQ", "DAILY"), int(parts["INTERVAL"])
-    days = parts["BYDAY"].split(",") if "BYDAY" in parts else None
-    if freq == "WEEKLY" and not days:
-        days = [_DAYS[start.weekday()]]
-    hours = sorted(int(hour) for hour in parts.get("BYHOUR", str(start.hour)).split(","))
-    minutes = sorted(int(m) for m in parts.get("BYMINUTE", str(start.minute)).split(","))
-    daily = freq in ("DAILY", "WEEKLY")
-    left = int(parts.get("COUNT", 1_000_000))
-    found: list[datetime] = []
-    step = timedelta(minutes=_STEPS[freq] * (interval if freq != "WEEKLY" else 1))
-    first_week = start.date() - timedelta(days=start.weekday())
-    for number in range(_FAR):
-        # Wall-clock steps: a rule of 02:00 stays at 02:00 when the clocks change.
-        base = start + number * step
-        weeks = ((base.date() - first_week).days // 7) if freq == "WEEKLY" else 0
-        if (days and _DAYS[base.weekday()] not in days) or weeks % interval * (freq == "WEEKLY"):
-            continue
-        times = (
-            [base.replace(hour=h, minute=m) for h in hours for m in minutes] if daily else [base]
-        )
-        for time in times:
-            if time < start or left <= 0:
-                continue
-            left -= 1
-            if time.astimezone(UTC) > after:
-                found.append(time)
-                if len(found) == _SHOWN:
-                    return found
-    return found
+    here = ZoneInfo(zone(rrule))
+
+    def in_utc(found: re.Match[str]) -> str:
+        naive = datetime.strptime(found[1], _FORM).replace(tzinfo=here)
+        return f"UNTIL={naive.astimezone(UTC):{_FORM}}Z"
+
+    start = datetime.strptime(start_text[1], _FORM).replace(tzinfo=here)
+    rule = re.sub(r"UNTIL=(\d{8}T\d{6})(?!Z)", in_utc, rrule.split("RULE:", 1)[1].split()[0])
+    coming = (
+        # Wall-clock steps: a rule of 02:00 stays at 02:00 when the clocks change, unless that is skipped.
+        time
+        for time in rrulestr(f"RRULE:{rule}", dtstart=start).xafter(after)
+        if time.astimezone(UTC).astimezone(here).replace(tzinfo=None) == time.replace(tzinfo=None)
+    )
+    return list(islice(coming, _SHOWN))

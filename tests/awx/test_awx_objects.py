@@ -26,7 +26,7 @@ def objects(awx: Awx) -> Iterator[Objects]:
 
 def objects_in(awx: Awx, **options: Any) -> Objects:
     client = Client(Connection(awx.url, awx.token))
-    return Objects(client, awx.unique, **{"check": False, **options})
+    return Objects(client, awx.unique, "pf", **{"check": False, **options})
 
 
 def wanted(kind: str, name: str, organization: str, **more: Any) -> Wanted:
@@ -43,14 +43,16 @@ def test_an_object_of_somebody_elses_is_neither_changed_nor_removed(
     with pytest.raises(AwxError, match=r"did not make.*awx_setup_prefix"):
         objects.present(wanted("inventories", "theirs", awx.unique))
     outcome = objects.absent(wanted("inventories", "theirs", awx.unique))
-    assert not outcome.changed and "was not made by awx-setup" in outcome.message
+    assert not outcome.changed and "inventory 'theirs' was not made by this" in outcome.message
     assert awx.get(f"inventories/{theirs['id']}/")["description"] == "ours since 2019"
 
 
 def test_an_organisation_that_others_use_is_left(awx: Awx, objects: Objects) -> None:
     path = f"organizations/?name={awx.unique}"
     found = awx.get(path)["results"][0]
-    awx.send("PATCH", f"organizations/{found['id']}/", 200, json={"description": mark(awx.unique)})
+    awx.send(
+        "PATCH", f"organizations/{found['id']}/", 200, json={"description": mark(awx.unique, "pf")}
+    )
     body = {"name": "theirs", "organization": found["id"]}
     awx.send("POST", "inventories/", 201, json=body)
     outcome = objects.absent(Wanted("organizations", awx.unique, shared=True))
@@ -66,13 +68,14 @@ def test_an_organisation_that_others_use_is_left(awx: Awx, objects: Objects) -> 
 def test_what_another_organisations_set_up_made_is_left(
     awx: Awx, objects: Objects, kind: str, fields: dict[str, str]
 ) -> None:
-    theirs = Objects(Client(Connection(awx.url, awx.token)), f"{awx.unique} two", check=False)
+    client = Client(Connection(awx.url, awx.token))
+    theirs = Objects(client, f"{awx.unique} two", "pf", check=False)
     made = Wanted(kind, f"pf {awx.unique}", fields)
     number = (theirs.present(made).found or {})["id"]
     with pytest.raises(AwxError, match=r"made for another organisation.*awx_setup_prefix"):
         objects.present(Wanted(kind, f"pf {awx.unique}", {**fields, "description": "mine"}))
     assert not objects.absent(made).changed
-    assert awx.get(f"{kind}/{number}/")["description"] == mark(f"{awx.unique} two")
+    assert awx.get(f"{kind}/{number}/")["description"] == mark(f"{awx.unique} two", "pf")
     assert theirs.absent(made).changed
 
 
@@ -170,7 +173,86 @@ def test_a_secret_is_sent_again_only_on_request_or_where_there_is_none(
     assert "three" not in str((outcome.before, outcome.after))
     if awx.stand_in:
         held = awx.stand_in.awx.store.find("credentials", name="pf")[0]["inputs"]
-        assert held == {"username": "b", "password": "three", "ssh_key_data": "key"}
+        assert held == {"username": "b", "password": "three"}
+
+
+@pytest.mark.parametrize("emptied", [{}, {"password": ""}, {"password": None}])
+def test_a_secret_that_is_no_longer_given_goes(
+    awx: Awx, objects: Objects, emptied: dict[str, str | None]
+) -> None:
+    refers = {
+        "organization": Reference("organizations", awx.unique),
+        "credential_type": Reference("credential_types", "Machine"),
+    }
+    login = {"username": "a", "ssh_key_data": "key"}
+    for inputs, changes in (
+        ({**login, "password": "one"}, (True, False)),
+        ({**login, **emptied}, (True, False)),
+    ):
+        told = Wanted("credentials", "pf", {"inputs": inputs}, refers)
+        assert tuple(objects.present(told).changed for _ in range(2)) == changes
+    [found] = awx.get("credentials/", params={"organization__name": awx.unique})["results"]
+    assert found["inputs"] == {"username": "a", "ssh_key_data": "$encrypted$"}
+
+
+def test_what_is_no_longer_given_of_a_notification_goes_and_what_awx_fills_in_stays(
+    awx: Awx, objects: Objects
+) -> None:
+    def bring(**more: Any) -> Outcome:
+        hook = {"url": "https://chat.example.com", "headers": {}, **more}
+        fields = {"notification_type": "webhook", "notification_configuration": hook}
+        return objects.present(wanted("notification_templates", "pf", awx.unique, fields=fields))
+
+    assert bring(username="me", password="s", http_method="PUT").changed
+    assert not bring(username="me", password="s", http_method="PUT").changed
+    outcome = bring()
+    assert outcome.changed
+    assert not bring().changed
+    [found] = awx.get("notification_templates/?organization__name=" + awx.unique)["results"]
+    configuration = found["notification_configuration"]
+    assert (configuration["username"], configuration["http_method"]) == ("", "POST")
+
+
+def test_a_reference_that_is_no_longer_given_goes(awx: Awx, objects: Objects) -> None:
+    objects.present(Wanted("execution_environments", f"pf {awx.unique}", {"image": "pf:1"}))
+    fields = {"scm_type": "git", "scm_url": "https://git.example.com/plugfleet.git"}
+
+    def bring(using: Objects, image: Reference | None) -> Outcome:
+        refers = {
+            "organization": Reference("organizations", awx.unique),
+            "default_environment": image,
+        }
+        return using.present(Wanted("projects", "pf", fields, refers))
+
+    image = Reference("execution_environments", f"pf {awx.unique}")
+    dry = objects_in(awx, check=True)
+    assert bring(objects, None).changed
+    missing = Reference("execution_environments", f"pf {awx.unique} of check mode")
+    assert bring(dry, missing).after == {"default_environment": str(missing)}
+    assert bring(objects, image).changed and not bring(objects, image).changed
+    assert bring(dry, None).after == {"default_environment": None}
+    outcome = bring(objects, None)
+    assert outcome.changed and (outcome.found or {})["default_environment"] is None
+    assert not bring(objects, None).changed
+    assert objects.absent(Wanted("execution_environments", f"pf {awx.unique}")).changed
+    awx.wait(f"projects/{(outcome.found or {})['id']}/")
+
+
+def test_two_set_ups_of_one_organisation_leave_each_others_objects(
+    awx: Awx, objects: Objects
+) -> None:
+    other = Objects(Client(Connection(awx.url, awx.token)), awx.unique, "pf two", check=False)
+    hook = {"url": "https://chat.example.com", "headers": {}}
+    fields = {"notification_type": "webhook", "notification_configuration": hook}
+    for using, name in ((objects, "pf chat"), (objects, "pf mail"), (other, "pf two chat")):
+        using.present(wanted("notification_templates", name, awx.unique, fields=fields))
+    keeps = {"notification_templates": ["pf mail"]}
+    keeping = Wanted("organizations", awx.unique, keeps=keeps)
+    assert objects_in(awx, check=True).keep(keeping).changed
+    assert objects.keep(keeping).changed
+    assert not objects.keep(keeping).changed
+    path = "notification_templates/?organization__name=" + awx.unique
+    assert {one["name"] for one in awx.get(path)["results"]} == {"pf mail", "pf two chat"}
 
 
 def test_nodes_of_a_workflow_are_made_changed_and_removed(awx: Awx, objects: Objects) -> None:

@@ -27,7 +27,7 @@ WEBHOOK = {
     "tell_of": ["error", "approvals"],
     "configuration": {"url": "https://chat.example.com", "headers": {}, "password": "HOOK-HIDDEN"},
 }
-SECRETS = ("KEY-HIDDEN", "HOOK-HIDDEN", "TOKEN-HIDDEN")
+SECRETS = ("KEY-HIDDEN", "HOOK-HIDDEN", "TOKEN-HIDDEN", "GIT-HIDDEN")
 
 
 @pytest.mark.awx_stand_in
@@ -45,13 +45,16 @@ def test_one_command_sets_an_awx_up_a_second_changes_nothing_and_absent_takes_it
         awx_setup_controller_ca="PEM",
         awx_setup_login=LOGIN,
         awx_setup_notifications=[WEBHOOK],
+        awx_setup_image="pf:1",
+        awx_setup_known_hosts="h1 KEY",
+        awx_setup_project_login={"username": "git", "password": "GIT-HIDDEN"},
     )
     told = set_up.run("--check", "--diff")
     assert kept(awx) == before
     assert "project: \"project 'pf" in told, "the diff names what is referred to"
     assert not [secret for secret in SECRETS if secret in told]
 
-    assert set_up.changes() == 16
+    assert set_up.changes() == 20
     assert {template["job_type"] for template in awx.get("job_templates/")["results"]} == {
         "run",
         "check",
@@ -78,14 +81,23 @@ def test_one_command_sets_an_awx_up_a_second_changes_nothing_and_absent_takes_it
 
     [kept_one, _] = awx.get("schedules/?order_by=id")["results"]
     left = {"name": "nightly drift audit", "template": "verify", "rrule": kept_one["rrule"]}
-    set_up.variables |= {"awx_setup_schedules": [left], "awx_setup_known_hosts": "h1 KEY"}
-    assert set_up.changes() == 7, "what checks host keys, linked to each of the templates"
+    emptied = {"image": "", "known_hosts": "", "notifications": [], "project_login": {}}
+    set_up.variables |= {f"awx_setup_{name}": value for name, value in emptied.items()}
+    set_up.variables["awx_setup_schedules"] = [left]
+    # Project, source, 5 templates and workflow lose what is removed: a notification and 4 others.
+    assert set_up.changes("--check") == 13
+    assert kept(awx) == made
+    assert set_up.changes() == 13
+    assert set_up.changes() == 0
     assert [one["id"] for one in awx.get("schedules/")["results"]] == [kept_one["id"]]
     [template, *_] = awx.get("job_templates/")["results"]
-    assert awx.get(f"job_templates/{template['id']}/credentials/")["count"] == 3
+    assert awx.get(f"job_templates/{template['id']}/credentials/")["count"] == 2
+    assert template["execution_environment"] is None
+    [project] = awx.get("projects/")["results"]
+    assert (project["credential"], project["default_environment"]) == (None, None)
 
     other = awx.send("POST", "credential_types/", 201, json={"name": "theirs", "kind": "cloud"})
-    assert set_up.changes("-e", "awx_setup_state=absent") == 16, "schedules go with their templates"
+    assert set_up.changes("-e", "awx_setup_state=absent") == 13, "schedules go with their templates"
     awx.send("DELETE", f"credential_types/{other['id']}/", 204)
     assert kept(awx) == before
 

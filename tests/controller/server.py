@@ -84,11 +84,19 @@ class Api:
 
 
 @contextmanager
-def serving(context: Context, token: str | None = None) -> Iterator[Api]:
-    """Serve a controller until the block ends; `token` is the admin's, where it has one already."""
+def serving(
+    context: Context, token: str | None = None, host: str = "127.0.0.1", port: int = 0
+) -> Iterator[Api]:
+    """Serve a controller until the block ends.
+
+    Args:
+        token: the admin's, where it has one already.
+        host: address to listen on; the tests use it by loopback whatever that is.
+        port: 0 is any.
+    """
     app = _idle.pop() if _idle else create_app(context)
     app.state.context = context
-    server = _Server(uvicorn.Config(app, host="127.0.0.1", port=0, lifespan="on", log_config=None))
+    server = _Server(uvicorn.Config(app, host=host, port=port, lifespan="on", log_config=None))
     thread = threading.Thread(target=server.run, name="controller", daemon=True)
     thread.start()
     while not server.started:

@@ -1,8 +1,8 @@
 """The keeper of a run on another machine: starts ansible-runner there, and leaves nothing behind.
 
 It is sent there (see `controller.deployments.engines.remote`), so it needs the standard library and
-`controller.deployments.processes` alone. It reads from its standard input what to do, the stream for
-`ansible-runner worker`, and then until when it may go on; the end of that, a broken connection, or silence
+`controller.deployments.processes` alone. It reads from its standard input what to do, the releases, the stream
+for `ansible-runner worker`, and then until when it may go on; the end of that, a broken connection, or silence
 ends the run. Standard output is the worker's; standard error carries lines of JSON: `ready`, as soon as the
 stream can be taken, `journal` and `said`.
 """
@@ -16,9 +16,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,8 +37,8 @@ class Keeper:
     """Keeps one run.
 
     Args:
-        given: `mark`, `runner`, `bytes` of the stream, `now` and `until` by the sender's clock, and
-            `patience` that the playbook may take to end.
+        given: `mark`, `runner`, bytes of `releases` (a tar archive, or nothing) and of the `stream`, `now` and
+            `until` by the sender's clock, and `patience` that the playbook may take to end.
     """
 
     def __init__(self, given: dict[str, Any]) -> None:
@@ -52,7 +54,7 @@ class Keeper:
         name = f"{_START}{os.getpid()}-{_birth(os.getpid())}-{self._mark}"
         self._folder = _bases()[0] / name
         self._journal = self._folder / "journal"
-        self._needed = _ROOM * int(given["bytes"])
+        self._needed = int(given["releases"]) + _ROOM * int(given["stream"])
         self._told = 0
 
     def keep(self) -> int:
@@ -81,8 +83,8 @@ class Keeper:
             try:
                 if shutil.disk_usage(str(base)).free < self._needed:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(base))
-                for folder in (self._folder, self._folder / "tmp", self._folder / "data"):
-                    folder.mkdir(0o700)
+                for name in ("", "tmp", "data", "releases"):
+                    (self._folder / name).mkdir(0o700)
             except OSError as error:
                 shutil.rmtree(str(self._folder), ignore_errors=True)
                 trouble = error
@@ -129,26 +131,37 @@ class Keeper:
             "ANSIBLE_CONFIG": str(self._folder / "data/project/ansible.cfg"),
             "ANSIBLE_LOCAL_TEMP": str(self._folder / "tmp"),
             "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self._folder / "tmp"),
-            "PLUGFLEET_DATA_DIR": str(self._folder / "data"),
+            "PLUGFLEET_DATA_DIR": str(self._folder / "releases"),
             "PLUGFLEET_JOURNAL": str(self._journal),
         }
 
     def _obey(self, worker: IO[bytes]) -> None:
-        """Hand the stream to the worker, then hear until when to go on."""
-        left = int(self._given["bytes"])
+        """Unpack the releases, hand the stream to the worker, then hear until when to go on."""
         given = sys.stdin.buffer
         try:
-            while left and (part := given.read(min(left, _CHUNK))):
-                worker.write(part)
-                left -= len(part)
-                # A long stream is no silence; the worker begins nothing before its end.
-                self._until = max(self._until, time.monotonic() + self._allowed)
+            if size := int(self._given["releases"]):
+                self._unpack(_Part(given, size, self._hear))
+            stream = _Part(given, int(self._given["stream"]), self._hear)
+            while some := stream.read(_CHUNK):
+                worker.write(some)
             worker.flush()
             while line := given.readline():
                 self._until = float(line) + self._ahead
-        except (OSError, ValueError):
+        except (OSError, ValueError, tarfile.TarError):
             pass
         self._alone.set()
+
+    def _hear(self) -> None:
+        # A long stream is no silence; the worker begins nothing before its end.
+        self._until = max(self._until, time.monotonic() + self._allowed)
+
+    def _unpack(self, part: _Part) -> None:
+        with tarfile.open(fileobj=part, mode="r|") as archive:  # type: ignore[call-overload]  # it needs read() alone
+            # The filter came with Python 3.11.4, and is the default from 3.14 on.
+            told = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+            archive.extractall(str(self._folder / "releases"), **told)
+        while part.read(_CHUNK):
+            """What fills the archive's last block."""
 
     def _repeat(self, stream: IO[bytes]) -> None:
         for line in stream:
@@ -185,6 +198,26 @@ class Keeper:
             if any(os.path.basename(word) == b"ansible-playbook" for word in words[:3]):
                 found.append(pid)
         return found[:1]
+
+
+class _Part:
+    """The next bytes of a stream, as a file of their own.
+
+    Args:
+        heard: is called for whatever arrives.
+    """
+
+    def __init__(self, stream: IO[bytes], size: int, heard: Callable[[], None]) -> None:
+        self._stream = stream
+        self._left = size
+        self._heard = heard
+
+    def read(self, size: int) -> bytes:
+        """At most so many bytes; none at its end."""
+        some = self._stream.read(min(size, self._left))
+        self._left -= len(some)
+        self._heard()
+        return some
 
 
 def _bases() -> list[Path]:

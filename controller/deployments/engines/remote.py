@@ -14,6 +14,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tarfile
 import tempfile
 import threading
 import time
@@ -83,6 +84,7 @@ class RemoteEngine:
         self._mark = f"r{mark}"  # another one: the machine may be the same
         self._put = put
         self._sure = sure
+        self._releases = folder.path / "releases.tar"
         self._stopped: Stopped | None = None
         self._stopped_at = 0.0
         self._ssh: subprocess.Popen[bytes] | None = None
@@ -114,14 +116,22 @@ class RemoteEngine:
             ignore=shutil.ignore_patterns(".*", *_NOT_SENT),
             symlinks=True,
         )
+        self._pack()
+
+    def _pack(self) -> None:
+        """Put the releases together: as they are, since what git has packed only costs time to pack again."""
         releases = self._settings.catalog_dir / "deploy.git"
-        if releases.exists():
-            target = sent / "catalog" / "deploy.git"
-            subprocess.run(
-                ["git", "clone", "--quiet", "--mirror", str(releases), str(target)],
-                check=True,
-                capture_output=True,
-            )
+        if not releases.exists():
+            return
+        copy = self._folder.path / "deploy.git"
+        subprocess.run(
+            ["git", "clone", "--quiet", "--mirror", str(releases), str(copy)],
+            check=True,
+            capture_output=True,
+        )
+        with tarfile.open(self._releases, "w") as archive:
+            archive.add(copy, "catalog/deploy.git", filter=_of_nobody)
+        shutil.rmtree(copy)
 
     def play(self) -> int | None:
         """Play it there; returns the exit status, or None where it was killed."""
@@ -203,7 +213,8 @@ class RemoteEngine:
             "modules": modules,
             "mark": self._mark,
             "runner": self._settings.remote_runner,
-            "bytes": stream.stat().st_size,
+            "releases": self._releases.stat().st_size if self._releases.exists() else 0,
+            "stream": stream.stat().st_size,
             "now": time.monotonic(),
             "until": self._until(),
             "patience": min(_PATIENCE, self._settings.lease * ENDING),
@@ -216,10 +227,12 @@ class RemoteEngine:
                 if self._over.is_set():
                     return
             self._sent = True
-            with stream.open("rb") as file:
-                shutil.copyfileobj(file, ssh.stdin)
+            for part in (self._releases, stream):
+                if part.exists():
+                    with part.open("rb") as file:
+                        shutil.copyfileobj(file, ssh.stdin)
+                    part.unlink()
             ssh.stdin.flush()
-            stream.unlink()
             while not self._over.wait(_TICK):
                 ssh.stdin.write(b"%r\n" % self._until())
                 ssh.stdin.flush()
@@ -270,6 +283,11 @@ class RemoteEngine:
         trouble = f"the run on {self._settings.remote_host} broke off: {words}"
         self._put(JobOver(0, hosts, trouble=trouble, blind=self._sent and broken))
         return 1
+
+
+def _of_nobody(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    """What is unpacked belongs to who unpacks it: git refuses a repository of somebody else's."""
+    return entry.replace(uid=0, gid=0, uname="", gname="", deep=False)
 
 
 def ssh_command(settings: Settings, command: str) -> list[str]:

@@ -26,6 +26,7 @@ from roles.awx_setup.control.workflow import bring_nodes  # noqa: E402
 _OPTIONS = {
     "connection",
     "organization",
+    "prefix",
     "object",
     "state",
     "update_secrets",
@@ -87,12 +88,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         objects = Objects(
             awx,
             str(args.get("organization") or ""),
+            str(args.get("prefix") or ""),
             check=check,
             update_secrets=boolean(args.get("update_secrets", False)),
         )
         wanted = _wanted(given)
         if args.get("state") == "absent":
             return objects.absent(wanted)
+        if args.get("state") == "kept":
+            return objects.keep(wanted)
         outcome = objects.present(wanted)
         if given.get("nodes"):
             bring_nodes(objects, outcome, _plain(given["nodes"]))
@@ -115,7 +119,10 @@ def _wanted(given: Mapping[str, Any]) -> Wanted:
         kind=given["kind"],
         name=given["name"],
         fields=given.get("fields") or {},
-        refers={name: Reference.read(to) for name, to in (given.get("refers") or {}).items() if to},
+        refers={
+            name: Reference.read(to) if to else None
+            for name, to in (given.get("refers") or {}).items()
+        },
         links={
             sub: [Reference(to["kind"], name) for name in to["names"]]
             for sub, to in (given.get("links") or {}).items()

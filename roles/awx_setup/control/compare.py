@@ -16,6 +16,9 @@ import yaml
 ENCRYPTED = "$encrypted$"
 # Fields whose values AWX keeps secret, some or all.
 SECRET = frozenset({"inputs", "notification_configuration"})
+# What AWX fills in where nothing is given, beside what is empty (init_parameters in awx/main/notifications).
+_FILLED_IN = {"http_method": "POST", "timeout": 30}
+_NOTHING: tuple[Any, ...] = (None, "", False, [], {})
 _TEXT_VARIABLES = {"extra_vars", "source_vars", "variables"}
 
 
@@ -27,9 +30,10 @@ def differing(
     for name, value in wanted.items():
         there = found.get(name)
         if name in SECRET and isinstance(value, Mapping) and isinstance(there, Mapping):
-            merged = _merged(value, there, update_secrets)
-            if merged != there:
-                sent[name] = merged
+            whole = _with_its_secrets(value, there, update_secrets)
+            own = {n: v for n, v in there.items() if n in whole or v != _FILLED_IN.get(n)}
+            if _telling(whole) != _telling(own):
+                sent[name] = whole
         elif not _same(name, value, there):
             sent[name] = value
     return sent
@@ -45,15 +49,19 @@ def shown(fields: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _merged(
+def _with_its_secrets(
     wanted: Mapping[str, Any], there: Mapping[str, Any], update_secrets: bool
 ) -> dict[str, Any]:
-    """What was wanted, laid over what AWX has and fills in by itself; its secrets are left as they are."""
-    kept = {
+    """What was wanted, each secret that AWX has for it left as it is. What is not wanted any more goes."""
+    return {
         name: ENCRYPTED if there.get(name) == ENCRYPTED and not update_secrets else value
         for name, value in wanted.items()
+        if value not in (None, "")
     }
-    return {**there, **kept}
+
+
+def _telling(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value not in _NOTHING}
 
 
 def _same(name: str, wanted: Any, there: Any) -> bool:

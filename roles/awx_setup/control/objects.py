@@ -1,12 +1,14 @@
 """One object of AWX's: made, changed, or removed, so that it is as it should be.
 
-What was made here has a mark in its description, which names the organisation that it was made for. Only such
-objects are changed or removed: an object of somebody else's that has the same name is an error. Names of
-credential types and execution environments are unique in all of AWX, so that another organisation's may be met.
+What was made here has a mark in its description, which names the organisation that it was made for, and the
+prefix, as two set-ups may share an organisation. Only such objects are changed or removed: an object of somebody
+else's that has the same name is an error. Names of credential types and execution environments are unique in all
+of AWX, so that another organisation's may be met.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,9 +39,9 @@ _GONE = 120.0  # seconds that AWX may take to remove an inventory behind the sce
 _LOOK = 0.5
 
 
-def mark(organization: str) -> str:
-    """What the descriptions of the objects end with that were made for an organisation."""
-    return f"{_MARK} for {organization}]"
+def mark(organization: str, prefix: str) -> str:
+    """What the descriptions of the objects end with that one set-up made."""
+    return f"{_MARK} for {organization}: {prefix}]"
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ class Reference:
         return cls(str(value["kind"]), str(value["name"]))
 
     def __str__(self) -> str:
-        return f"{self.kind.removesuffix('s').replace('_', ' ')} {self.name!r}"
+        one = re.sub("ies$", "y", self.kind).removesuffix("s")
+        return f"{one.replace('_', ' ')} {self.name!r}"
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Wanted:
 
     Attributes:
         fields: values that it has.
-        refers: field -> object whose id it holds.
+        refers: field -> object whose id it holds; None where it holds none.
         links: sub-path -> objects that are linked below it, all and no others.
         within: field of `refers` that names what it belongs to, where names are unique only there.
         keeps: sub-path -> names; what stands there otherwise, and was made here, is removed.
@@ -75,7 +78,7 @@ class Wanted:
     kind: str
     name: str
     fields: Mapping[str, Any] = field(default_factory=dict)
-    refers: Mapping[str, Reference] = field(default_factory=dict)
+    refers: Mapping[str, Reference | None] = field(default_factory=dict)
     links: Mapping[str, list[Reference]] = field(default_factory=dict)
     keeps: Mapping[str, Sequence[str]] = field(default_factory=dict)
     within: str = ""
@@ -107,14 +110,22 @@ class Objects:
 
     Args:
         organization: the name of the one that all of them belong to.
+        prefix: what the names of this set-up's objects begin with.
         check: only say what would be changed.
     """
 
     def __init__(
-        self, awx: Awx, organization: str, *, check: bool, update_secrets: bool = False
+        self,
+        awx: Awx,
+        organization: str,
+        prefix: str,
+        *,
+        check: bool,
+        update_secrets: bool = False,
     ) -> None:
         self.awx = awx
         self._organization = organization
+        self._mark = mark(organization, prefix)
         self.check = check
         self._update_secrets = update_secrets
 
@@ -141,7 +152,7 @@ class Objects:
         Raises:
             AwxError: AWX refuses it, or somebody else's has that name.
         """
-        numbers = {name: self.number(to) for name, to in wanted.refers.items()}
+        numbers = {name: self.number(to) if to else None for name, to in wanted.refers.items()}
         found = self._found(wanted, numbers)
         if found and wanted.shared:
             return Outcome(found, message=f"{wanted} is there")
@@ -155,15 +166,20 @@ class Objects:
         fields |= numbers
         outcome = self._changed(wanted, found, fields) if found else self._made(wanted, fields)
         # A number says nothing to a reader of the diff.
-        named = {name: str(to) for name, to in wanted.refers.items() if name in outcome.after}
+        named = {n: str(to) for n, to in wanted.refers.items() if to and n in outcome.after}
         outcome.after |= named
         self._survey(wanted, outcome)
         for sub, references in wanted.links.items():
             self.link(
                 f"{wanted.kind}/", outcome, sub, {one.name: self.number(one) for one in references}
             )
-        for sub, names in wanted.keeps.items():
-            self._remove_others(wanted, outcome, sub, names)
+        self._remove_others(wanted, outcome)
+        return outcome
+
+    def keep(self, wanted: Wanted) -> Outcome:
+        """Of what stands below an object, whosever that is, remove what it does not keep."""
+        outcome = Outcome(self._found(wanted, {}), message=f"{wanted} has what it is to keep")
+        self._remove_others(wanted, outcome)
         return outcome
 
     def absent(self, wanted: Wanted) -> Outcome:
@@ -174,7 +190,7 @@ class Objects:
         """
         numbers = {}
         for name, reference in wanted.refers.items():
-            above = self.find(reference)
+            above = self.find(reference) if reference else None
             if above is None and name == wanted.within:
                 return Outcome(None, message=f"{wanted} is gone")
             numbers[name] = above["id"] if above else None
@@ -182,7 +198,7 @@ class Objects:
         if found is None:
             return Outcome(None, message=f"{wanted} is gone")
         if not self._is_ours(found):
-            said = f"{wanted} was not made by awx-setup for this organisation, and is left"
+            said = f"{wanted} was not made by this awx-setup, and is left"
             return Outcome(found, message=said)
         if others := self._needed_by(wanted, found):
             return Outcome(found, message=f"{wanted} is left: it has {', '.join(others)} of others")
@@ -216,26 +232,26 @@ class Objects:
         for added in [number for number in wanted.values() if number not in there]:
             self.awx.post(below, {"id": added})
 
-    def _remove_others(
-        self, wanted: Wanted, outcome: Outcome, sub: str, names: Sequence[str]
-    ) -> None:
+    def _remove_others(self, wanted: Wanted, outcome: Outcome) -> None:
+        """Remove what was made here and stands below an object, beside what it keeps."""
         if not outcome.found:
             return
-        gone = {
-            one["id"]: str(one["name"])
-            for one in self.awx.all(f"{wanted.kind}/{outcome.found['id']}/{sub}/")
-            if one["name"] not in names and self._is_ours(one)
-        }
-        if not gone:
-            return
-        outcome.changed = True
-        outcome.message += f", without {sub} that are no longer wanted"
-        outcome.before[sub], outcome.after[sub] = sorted(gone.values()), []
-        for number in gone if not self.check else ():
-            self.awx.delete(f"{sub}/{number}/")
+        for sub, names in wanted.keeps.items():
+            gone = {
+                one["id"]: str(one["name"])
+                for one in self.awx.all(f"{wanted.kind}/{outcome.found['id']}/{sub}/")
+                if one["name"] not in names and self._is_ours(one)
+            }
+            if not gone:
+                continue
+            outcome.changed = True
+            outcome.message += f", without {sub.replace('_', ' ')} that are no longer wanted"
+            outcome.before[sub], outcome.after[sub] = sorted(gone.values()), []
+            for number in gone if not self.check else ():
+                self.awx.delete(f"{sub}/{number}/")
 
     def _is_ours(self, found: Object) -> bool:
-        return mark(self._organization) in str(found.get("description"))
+        return self._mark in str(found.get("description"))
 
     def _found(self, wanted: Wanted, numbers: Mapping[str, int | None]) -> Object | None:
         if not wanted.within:
@@ -246,7 +262,7 @@ class Objects:
         return self.awx.find(wanted.kind, name=wanted.name, **{wanted.within: above})
 
     def _description(self, wanted: Wanted) -> str:
-        return f"{wanted.fields.get('description', '')} {mark(self._organization)}".strip()
+        return f"{wanted.fields.get('description', '')} {self._mark}".strip()
 
     def _made(self, wanted: Wanted, fields: dict[str, Any]) -> Outcome:
         fields["description"] = self._description(wanted)
@@ -256,6 +272,8 @@ class Objects:
     def _changed(self, wanted: Wanted, found: Object, fields: dict[str, Any]) -> Outcome:
         fields["description"] = self._description(wanted)
         sent = differing(fields, found, update_secrets=self._update_secrets)
+        # What check mode did not make has no number yet, and would be something new here.
+        sent |= {n: None for n, to in wanted.refers.items() if to and fields[n] is None}
         if not sent:
             return Outcome(found, message=f"{wanted} is right")
         before = shown({name: found.get(name) for name in sent})

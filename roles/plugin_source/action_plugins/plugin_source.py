@@ -104,7 +104,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
             if rollback_to:
                 raise OptionError(
                     "plugin_source_rollback_to cannot be used with plugin_source_release: the release that "
-                    "the hosts should have is the controller's to say; use `plugfleet rollback`"
+                    "the hosts should have is the controller's to say; use playbooks/rollback.yml"
                 )
             release = take(
                 catalog,

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,7 +54,8 @@ def keeper(runner: Path) -> Iterator[subprocess.Popen[bytes]]:
         "modules": [(name, _source(name)) for name in _MODULES],
         "mark": _MARK,
         "runner": str(runner),
-        "bytes": 3,
+        "releases": 0,
+        "stream": 3,
         "now": now,
         "until": now + 1,
         "patience": 0.1,
@@ -122,8 +124,33 @@ def test_a_stream_that_takes_long_is_no_silence(monkeypatch: pytest.MonkeyPatch)
     assert keeper._until > time.monotonic() + 4
 
 
+@pytest.mark.parametrize(("arrives", "handed_on"), [(1.0, b"abc"), (0.5, b"")])
+def test_releases_are_unpacked_before_the_worker_gets_its_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arrives: float, handed_on: bytes
+) -> None:
+    (tmp_path / "deploy.git").mkdir()
+    (tmp_path / "deploy.git/pack").write_bytes(os.urandom(100_000))
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        archive.add(tmp_path / "deploy.git", "catalog/deploy.git")
+    sent = packed.getvalue() + b"abc"
+    monkeypatch.setattr(keepers, "_bases", lambda: [tmp_path])
+    keeper = keepers.Keeper({**_given(3), "releases": len(sent) - 3})
+    keeper._make()
+    stream = io.BytesIO(sent[: int(len(sent) * arrives)])
+    monkeypatch.setattr(keepers.sys, "stdin", SimpleNamespace(buffer=stream))
+    worker = io.BytesIO()
+    keeper._obey(worker)
+    assert worker.getvalue() == handed_on
+    assert keeper._alone.is_set()
+    unpacked = keeper._folder / "releases/catalog/deploy.git/pack"
+    whole = (tmp_path / "deploy.git/pack").read_bytes()
+    assert (unpacked.read_bytes() == whole) is bool(handed_on)
+
+
 def _given(needed: int) -> dict[str, object]:
-    return {"mark": _MARK, "runner": "runner", "bytes": needed, "now": 0, "until": 0}
+    return {"mark": _MARK, "runner": "runner", "releases": 0, "stream": needed,
+            "now": 0, "until": 0}  # fmt: skip
 
 
 def test_a_run_for_which_memory_is_too_small_is_kept_elsewhere(

@@ -95,5 +95,10 @@ class Node:
         for name in HOSTS:
             root = self.folder / name
             if (root / "executor.pyz").exists():
-                command = [sys.executable, root / "executor.pyz", "--config", root / "cfg.json"]
+                command = [
+                    sys.executable,
+                    str(root / "executor.pyz"),
+                    "--config",
+                    str(root / "cfg.json"),
+                ]
                 subprocess.run([*command, "--stop"], check=False, capture_output=True)
