@@ -44,6 +44,8 @@ from controller.plugins.healthapi import router as plugin_health
 from controller.plugins.offered import Offers
 from controller.portal.api import router as portal
 from controller.reports.api import router as reports
+from controller.schedules.api import router as schedules
+from controller.schedules.flow import Scheduler
 from controller.schemas.api import router as schemas
 from controller.settings import Settings
 from controller.web import problems
@@ -74,6 +76,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     inventory,
     portal,
     deployments,
+    schedules,
 )
 # Seconds that a publish waits for another one, which ansible-playbook may be carrying out.
 _PUBLISH_WAIT = 10
@@ -107,6 +110,7 @@ def create_app(context: Context) -> FastAPI:
         watch = PlanWatch(context.database, context.vault)
         watch.start()
         dispatcher = Dispatcher(context.settings, context.database, context.vault)
+        scheduler = Scheduler(context.settings, context.database, context.vault, dispatcher.wake)
         streams = Streams(context.database)
         # `plugfleet serve` begins to answer agents before the database does.
         heard: Agents | None = app.state.agents
@@ -118,12 +122,15 @@ def create_app(context: Context) -> FastAPI:
                 await run_in_threadpool(heard.follow, context.database, context.vault, publisher)
             await run_in_threadpool(dispatcher.start)
             app.state.dispatcher, app.state.streams = dispatcher, streams
+            app.state.schedules = scheduler
+            scheduler.start()
             yield
         finally:
             await streams.close()
             if heard is not None:
                 await run_in_threadpool(heard.stop)
                 app.state.agents = None
+            await run_in_threadpool(scheduler.stop)
             await run_in_threadpool(dispatcher.stop)
             await run_in_threadpool(watch.stop)
             context.database.close()

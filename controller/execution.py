@@ -39,6 +39,14 @@ class ExecutionSettings(BaseSettings):
     awx_job_template: Annotated[
         str, Field(max_length=512, description="Name or id of the job template that deploys.")
     ] = ""
+    awx_schedule_template: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=512,
+            description="Name or id of the job template that schedules made in AWX begin; it reports by itself.",
+        ),
+    ] = "plugfleet deploy"
     awx_slices: Annotated[
         int, Field(ge=1, le=64, description="Jobs that one wave is cut into at most.")
     ] = 4

@@ -45,7 +45,7 @@ def as_away(error: AwxError) -> AwxAway:
     return error if isinstance(error, AwxAway) else AwxAway(sentence(error), doubtful=False)
 
 
-def sentence(error: AwxError) -> str:
+def sentence(error: PlugfleetError) -> str:
     """An error and what to do about it."""
     return f"{error.message}; {error.hint}" if error.hint else error.message
 

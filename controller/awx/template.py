@@ -19,7 +19,7 @@ _SWITCHES = {
     "forks": "ask_forks_on_launch",
 }
 # What a command line can hold in one argument is 128 KiB (Linux, MAX_ARG_STRLEN).
-_MOST_LIMIT = 100_000
+MOST_LIMIT = 100_000
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def cut(hosts: Sequence[str], size: int, most: int) -> list[list[str]]:
     number = min(most, -(-len(hosts) // size)) or 1
     while True:
         parts = [list(hosts[start::number]) for start in range(min(number, len(hosts)))]
-        if all(sum(len(host) + 1 for host in part) <= _MOST_LIMIT for part in parts):
+        if all(sum(len(host) + 1 for host in part) <= MOST_LIMIT for part in parts):
             return parts
         number += 1
 

@@ -20,6 +20,7 @@ from controller.cli import (
     portal,
     release,
     rollback,
+    schedule,
     secrets,
     serve,
     source,
@@ -71,6 +72,7 @@ app.add_typer(plugin.app, name="plugin")
 app.add_typer(bind.app, name="bind")
 app.add_typer(release.app, name="release")
 app.add_typer(deploy.app, name="deploy")
+app.add_typer(schedule.app, name="schedule")
 app.command("rollback")(rollback.rollback)
 app.command("status")(status.status)
 app.command("lint")(lint.lint)

@@ -29,6 +29,11 @@ def source_names(ctx: typer.Context, incomplete: str) -> list[str]:
     return _names(ctx, "sources", incomplete)
 
 
+def schedule_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of schedules that begin with what was typed."""
+    return _names(ctx, "schedules", incomplete)
+
+
 def plugin_paths(ctx: typer.Context, incomplete: str) -> list[str]:
     """Paths of plugins that begin with what was typed."""
     return _names(ctx, "plugins", incomplete, field="path", q=incomplete)

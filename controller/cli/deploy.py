@@ -110,7 +110,7 @@ def deploy(
             if not as_json:
                 show_published(published, dry_run=False)
         deployment = client.start("deployments", body)
-        _finish(client, deployment, wait=wait, as_json=as_json)
+        finish(client, deployment, wait=wait, as_json=as_json)
 
 
 @app.command("list")
@@ -172,7 +172,7 @@ def show(
 def follow_deployment(ctx: typer.Context, number: Id, as_json: AsJson = False) -> None:
     """Follow a deployment until it has ended."""
     with open_client(ctx) as client:
-        _finish(client, client.get(f"deployments/{number}"), wait=True, as_json=as_json)
+        finish(client, client.get(f"deployments/{number}"), wait=True, as_json=as_json)
 
 
 @app.command()
@@ -193,7 +193,7 @@ def cancel(ctx: typer.Context, number: Id, wait: Wait = False, as_json: AsJson =
 def retry(ctx: typer.Context, number: Id, wait: Wait = True, as_json: AsJson = False) -> None:
     """Deploy again to the hosts that a deployment left behind."""
     with open_client(ctx) as client:
-        _finish(client, client.start(f"deployments/{number}/retry"), wait=wait, as_json=as_json)
+        finish(client, client.start(f"deployments/{number}/retry"), wait=wait, as_json=as_json)
 
 
 @app.command()
@@ -229,7 +229,7 @@ def events(
     )
 
 
-def _finish(client: Client, deployment: Mapping[str, Any], *, wait: bool, as_json: bool) -> None:
+def finish(client: Client, deployment: Mapping[str, Any], *, wait: bool, as_json: bool) -> None:
     """Follow a deployment if that is wanted, and say what came of it."""
     number = deployment["id"]
     if not wait:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
@@ -19,6 +19,7 @@ def remove_each(
     names: Sequence[str | int],
     *,
     as_json: bool,
+    told: Callable[[Any], str] | None = None,
     **query: Any,
 ) -> None:
     """Delete things, one after the other; one that cannot be deleted does not keep the others.
@@ -27,6 +28,7 @@ def remove_each(
         kind: what a person calls such a thing.
         collection: the path that they stand below.
         names: of the things; one that is given twice is deleted once.
+        told: says what an answer tells that is not empty: it is not gone yet.
         query: parameters of each request.
 
     Raises:
@@ -40,7 +42,7 @@ def remove_each(
     lost: CommandError | None = None
     for name in names:
         try:
-            client.send("DELETE", f"{collection}/{segment(name)}", query=query)
+            answer = client.send("DELETE", f"{collection}/{segment(name)}", query=query)
         except CommandError as error:
             if len(names) == 1:
                 raise
@@ -53,7 +55,7 @@ def remove_each(
         else:
             removed.append(name)
             if not as_json:
-                output.say(f"Removed {kind} {name}.")
+                output.say(told(answer) if told and answer else f"Removed {kind} {name}.")
     untried = names[len(removed) + len(failed) :]
     failed += [{"name": name, "error": "was not tried"} for name in untried]
     if as_json:

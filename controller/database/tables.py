@@ -15,6 +15,7 @@ from controller.deployments import models as deployments
 from controller.fleet import models as fleet
 from controller.plugins import models as plugins
 from controller.portal import models as portal
+from controller.schedules import models as schedules
 from controller.web import models as web
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "fleet",
     "plugins",
     "portal",
+    "schedules",
     "web",
 ]
 

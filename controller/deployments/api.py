@@ -57,7 +57,7 @@ def start_deployment(
     once: Idempotent,
     body: DeploymentRequest,
 ) -> JSONResponse:
-    _tell_dispatcher(request, session)
+    tell_dispatcher(request, session)
 
     def work() -> DeploymentView:
         return _view(session, by, service.start(session, by, opened.vault, body))
@@ -157,7 +157,7 @@ def list_host_results(
 def cancel_deployment(
     by: Operator, session: Writing, request: Request, id: DeploymentId
 ) -> DeploymentView:
-    _tell_dispatcher(request, session)
+    tell_dispatcher(request, session)
     return _view(session, by, service.cancel(session, by, id))
 
 
@@ -177,7 +177,7 @@ def retry_deployment(
     once: Idempotent,
     id: DeploymentId,
 ) -> JSONResponse:
-    _tell_dispatcher(request, session)
+    tell_dispatcher(request, session)
 
     def work() -> DeploymentView:
         return _view(session, by, service.retry(session, by, opened.vault, id))
@@ -244,7 +244,7 @@ def follow_events(
     return StreamingResponse(body, media_type="text/event-stream", headers=headers)
 
 
-def _tell_dispatcher(request: Request, session: Session) -> None:
+def tell_dispatcher(request: Request, session: Session) -> None:
     """Let the dispatcher look at once when this transaction is there."""
     dispatcher: Dispatcher = request.app.state.dispatcher
     event.listen(session, "after_commit", lambda _: dispatcher.wake(), once=True)

@@ -44,7 +44,7 @@ def choose(
         Invalid: names each host and hostgroup that there is not.
         Forbidden: the token does not reach that far.
     """
-    ids = _asked_for(session, by, request)
+    ids = asked_for(session, by, request)
     digests = plans.digests(session, vault, None if ids is None else sorted(ids))
     columns = select(Host.id, Host.name, Host.reported_plan, Host.state)
     rows = []
@@ -88,8 +88,13 @@ def check_agents(session: Session, release: int, visited: Sequence[Chosen]) -> N
     fitting.need(found, "body.hosts", "this deployment")
 
 
-def _asked_for(session: Session, by: Principal, request: DeploymentRequest) -> set[int] | None:
-    """Ids of the hosts, or None for every one."""
+def asked_for(session: Session, by: Principal, request: DeploymentRequest) -> set[int] | None:
+    """Ids of the hosts, or None for every one.
+
+    Raises:
+        Invalid: names each host and hostgroup that there is not.
+        Forbidden: the token does not reach that far.
+    """
     if EVERY_HOST in request.hostgroups or not (request.hosts or request.hostgroups):
         by.need_whole_fleet("a deployment to every host")
         return None

@@ -24,6 +24,13 @@ RUN_SECONDS = Histogram(
     buckets=(1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600),
 )
 
+SCHEDULE_TURNS = Counter(
+    "plugfleet_schedule_turns",
+    "Turns of schedules that this controller took, by what came of them.",
+    ("outcome",),
+    registry=REGISTRY,
+)
+
 AGENT_CALLS = Counter(
     "plugfleet_agent_calls",
     "Calls of agents; `forwarded` are those that the upstream hbs answers.",

@@ -454,6 +454,53 @@ def upgrade() -> None:
         )
 
     op.create_table(
+        "schedules",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=80), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("rrule", sa.Text(), nullable=False),
+        sa.Column("request", Json, nullable=False),
+        sa.Column("enabled", sa.Boolean(), nullable=False),
+        sa.Column("missed", sa.String(length=8), nullable=True),
+        sa.Column("grace", sa.Integer(), nullable=True),
+        sa.Column("overlap", sa.String(length=8), nullable=True),
+        sa.Column("runs_in", sa.String(length=16), nullable=False),
+        sa.Column("token_id", sa.Integer(), nullable=False),
+        sa.Column("created", UtcDateTime, nullable=False),
+        sa.Column("created_by", sa.String(length=100), nullable=False),
+        sa.Column("updated", UtcDateTime, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("next_at", UtcDateTime, nullable=True),
+        sa.Column("turn_due", UtcDateTime, nullable=True),
+        sa.Column("turn_at", UtcDateTime, nullable=True),
+        sa.Column("turn_outcome", sa.String(length=16), nullable=False),
+        sa.Column("turn_reason", sa.Text(), nullable=False),
+        sa.Column("deployment_id", sa.Integer(), nullable=True),
+        sa.Column("awx_url", sa.String(length=300), nullable=False),
+        sa.Column("awx_id", sa.Integer(), nullable=True),
+        sa.Column("awx_template", sa.Integer(), nullable=True),
+        sa.Column("awx_asked", UtcDateTime, nullable=True),
+        sa.Column("awx_version", sa.Integer(), nullable=False),
+        sa.Column("awx_job", JsonOrNull, nullable=True),
+        sa.Column("awx_looked", UtcDateTime, nullable=True),
+        sa.Column("awx_problem", sa.Text(), nullable=False),
+        sa.Column("awx_since", UtcDateTime, nullable=True),
+        sa.Column("awx_corrected", sa.Text(), nullable=False),
+        sa.Column("removing", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["deployment_id"],
+            ["deployments.id"],
+            name=op.f("fk_schedules_deployment_id"),
+            ondelete="SET NULL",
+        ),
+        sa.ForeignKeyConstraint(["token_id"], ["tokens.id"], name=op.f("fk_schedules_token_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_schedules")),
+        sa.UniqueConstraint("name", name=op.f("uq_schedules_name")),
+    )
+    with op.batch_alter_table("schedules", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_schedules_next_at"), ["next_at"], unique=False)
+
+    op.create_table(
         "waves",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("deployment_id", sa.Integer(), nullable=False),
@@ -500,6 +547,10 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("waves")
+    with op.batch_alter_table("schedules", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_schedules_next_at"))
+
+    op.drop_table("schedules")
     with op.batch_alter_table("run_events", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_run_events_deployment_id_id"))
 

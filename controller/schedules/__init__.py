@@ -1,0 +1,1 @@
+"""Deployments that begin by themselves: when, what, with whose rights, and here or as a schedule of AWX's."""

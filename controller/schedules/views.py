@@ -1,0 +1,112 @@
+"""Schedules as they are shown: with their next times, the last turn, and how they are in AWX."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import islice
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from controller.deployments.models import Deployment
+from controller.schedules.models import Missed, Outcome, Overlap, Place, Schedule
+from controller.schedules.rules import parse
+from controller.schedules.schemas import (
+    AwxJobView,
+    AwxView,
+    ScheduleSummary,
+    ScheduleView,
+    StartedView,
+    TurnView,
+)
+from controller.schedules.service import owners
+
+_TIMES = 5
+
+
+def summaries(
+    session: Session, rows: Sequence[Schedule], moment: datetime
+) -> list[ScheduleSummary]:
+    """Schedules as a list shows them, at a moment."""
+    tokens = owners(session, rows)
+    ids = {row.deployment_id for row in rows if row.deployment_id}
+    started = {
+        deployment.id: StartedView.model_validate(deployment, from_attributes=True)
+        for deployment in session.scalars(select(Deployment).where(Deployment.id.in_(ids)))
+    }
+    return [
+        ScheduleSummary(
+            name=row.name,
+            description=row.description,
+            rrule=row.rrule,
+            enabled=row.enabled,
+            runs_in=Place(row.runs_in),
+            missed=Missed(row.missed) if row.missed else None,
+            grace=row.grace,
+            overlap=Overlap(row.overlap) if row.overlap else None,
+            owner=tokens[row.token_id].name,
+            created=row.created,
+            created_by=row.created_by,
+            updated=row.updated,
+            removing=row.removing,
+            next=_next(row, moment),
+            turn=_turn(row),
+            deployment=started.get(row.deployment_id or 0),
+            awx=_awx(row),
+        )
+        for row in rows
+    ]
+
+
+def view(session: Session, row: Schedule, moment: datetime) -> ScheduleView:
+    """A schedule with all that is known of it, at a moment."""
+    [summary] = summaries(session, [row], moment)
+    rule = parse(row.rrule)
+    times = [time.astimezone(rule.zone) for time in islice(rule.times(moment), _TIMES)]
+    return ScheduleView(**summary.model_dump(), deploy=row.request, times=times)
+
+
+def _next(row: Schedule, moment: datetime) -> datetime | None:
+    if row.runs_in != Place.AWX:
+        return row.next_at
+    return parse(row.rrule).following(moment) if row.enabled and not row.removing else None
+
+
+def _turn(row: Schedule) -> TurnView | None:
+    if row.turn_due is None or row.turn_at is None:
+        return None
+    return TurnView(
+        due=row.turn_due,
+        at=row.turn_at,
+        outcome=Outcome(row.turn_outcome),
+        reason=row.turn_reason,
+    )
+
+
+def _awx(row: Schedule) -> AwxView | None:
+    if row.runs_in != Place.AWX and not row.awx_url:
+        return None
+    page = f"{row.awx_url}/#/templates/job_template/{row.awx_template}/schedules/{row.awx_id}"
+    return AwxView(
+        state=awx_state(row),
+        url=page if row.awx_id and row.awx_template else None,
+        job=_job(row),
+        corrected=row.awx_corrected,
+    )
+
+
+def _job(row: Schedule) -> AwxJobView | None:
+    job = row.awx_job
+    return AwxJobView(**job, url=f"{row.awx_url}/#/jobs/playbook/{job['id']}") if job else None
+
+
+def awx_state(row: Schedule) -> str:
+    """How AWX is in step with a schedule, in words."""
+    if row.awx_problem:
+        return row.awx_problem
+    if row.removing or row.runs_in != Place.AWX:
+        return "to be removed"
+    if row.awx_id is None:
+        return "to be made"
+    return "in step" if row.awx_version == row.version else "to be changed"

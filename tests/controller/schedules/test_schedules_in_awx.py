@@ -1,0 +1,496 @@
+"""Schedules that AWX runs: in step whatever happens there, and never in both places at once."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controller.audit.models import AuditEntry
+from controller.auth import service as auth
+from controller.auth.models import Scope
+from controller.auth.principal import CONTROLLER
+from controller.awx.schedules import AwxSchedules
+from controller.errors import Conflict
+from controller.fleet.models import Hostgroup
+from controller.schedules import marks
+from controller.schedules.alone import alone
+from controller.schedules.keeper import Keeper
+from controller.schedules.models import Schedule
+from controller.schedules.schemas import AwxJobView
+from controller.schedules.views import awx_state, view
+from controller.settings import Settings
+from controller.web.deps import Context
+from tests.awx.fixtures import Awx
+from tests.awx.stage import Stage
+from tests.controller.deployments.conftest import eventually, postgresql_only, sqlite_only
+from tests.controller.schedules.conftest import NIGHTLY, Book, at
+from tests.controller.server import Api
+
+pytestmark = pytest.mark.awx_stand_in  # its time stands still
+SURVEY = Path(__file__).resolve().parents[3] / "roles/awx_setup/files/surveys/deploy.json"
+NOON = "2029-12-31 12:00"
+
+
+class Kept:
+    """Schedules, and the AWX that is to have them."""
+
+    def __init__(self, book: Book, stage: Stage, settings: Settings) -> None:
+        self.book = book
+        self.stage = stage
+        self.settings = settings
+        self.moment = at(NOON)
+
+    def keep(self, settings: Settings | None = None) -> Schedule | None:
+        """Look at AWX; returns the row of `nightly`, or None where it is gone."""
+        self.moment += timedelta(seconds=30)
+        Keeper(settings or self.settings, self.book.database).keep(self.moment)
+        with self.book.database.read() as session:
+            return session.query(Schedule).filter_by(name="nightly").one_or_none()
+
+    def state(self) -> str:
+        """How AWX is in step, once it was looked at."""
+        row = self.keep()
+        assert row is not None
+        return awx_state(row)
+
+    @property
+    def there(self) -> list[dict[str, Any]]:
+        """AWX's schedules."""
+        path = f"job_templates/{self.stage.template}/schedules/"
+        found: list[dict[str, Any]] = self.stage.awx.get(path)["results"]
+        return found
+
+    def only(self) -> dict[str, Any]:
+        """AWX's one schedule."""
+        [one] = self.there
+        return one
+
+    def send(self, method: str, number: int, status: int, **values: Any) -> None:
+        """What somebody does to a schedule in AWX."""
+        self.stage.awx.send(method, f"schedules/{number}/", status, json=values)
+
+
+@pytest.fixture
+def stage(awx: Awx) -> Stage:
+    """An AWX with the job template that awx-setup makes for deployments."""
+    stage = Stage(awx, ["web1", "db1"])
+    path = f"job_templates/{stage.template}/survey_spec/"
+    awx.send("POST", path, 200, json=json.loads(SURVEY.read_text()))
+    stage.change(survey_enabled=True, ask_variables_on_launch=False, ask_forks_on_launch=False)
+    return stage
+
+
+@pytest.fixture
+def settings(settings: Settings, stage: Stage) -> Settings:
+    token = stage.awx.limited_token({f"job_templates/{stage.template}": "Execute"})
+    given = {
+        "awx_url": stage.awx.url,
+        "awx_token": token,
+        "awx_schedule_template": stage.name,
+    }
+    return settings.model_copy(update=given)
+
+
+@pytest.fixture
+def kept(book: Book, stage: Stage, settings: Settings) -> Kept:
+    return Kept(book, stage, settings)
+
+
+DEPLOYS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({}, {"limit": "all", "job_type": None, "extra_data": {}}),
+    ({"hostgroups": ["web", "db"], "hosts": ["web1"]}, {"limit": "web,db,web1"}),
+    (
+        {"hostgroups": ["all"], "check": True},
+        {"limit": "all", "job_type": "check", "diff_mode": True},
+    ),
+    ({"batch_size": 5}, {"extra_data": {"plugin_serial": "5"}}),
+    ({"max_lost": 2, "all": True}, {"extra_data": {"plugin_max_lost": 2}}),
+]
+
+
+@pytest.mark.parametrize(("deploy", "meant"), DEPLOYS)
+def test_awx_gets_what_means_the_same_and_its_job_has_it(
+    kept: Kept, deploy: dict[str, Any], meant: dict[str, Any]
+) -> None:
+    kept.book.add(deploy=deploy, runs_in="awx")
+    assert kept.state() == "in step"
+    assert kept.only() | meant == kept.only()
+    assert kept.only()["rrule"] == NIGHTLY
+    before = len(kept.stage.stand_in.requests)
+    assert kept.state() == "in step"
+    assert {method for method, _ in kept.stage.stand_in.requests[before:]} == {"GET"}
+
+
+def test_the_job_of_a_schedule_is_not_silent_and_limited(kept: Kept) -> None:
+    kept.book.add(deploy={"hostgroups": ["web"], "batch_size": 5}, runs_in="awx")
+    kept.keep()
+    kept.stage.stand_in.awx.fire(kept.only()["id"])
+    [job] = kept.stage.jobs
+    told = json.loads(job["extra_vars"])
+    assert (job["limit"], told["plugin_serial"]) == ("web", "5")
+    assert "plugfleet_wave" not in told
+
+
+def test_what_came_of_the_last_job_is_shown(kept: Kept) -> None:
+    kept.book.add(runs_in="awx")
+    kept.keep()
+    assert _job(kept) is None
+    kept.moment = at("2030-01-01 02:00:40")
+    number = kept.stage.stand_in.awx.fire(kept.only()["id"])
+    status = kept.stage.awx.wait(f"jobs/{number}/")["status"]
+    kept.keep()
+    job = _job(kept)
+    assert job and (job.id, job.status) == (number, status) and job.finished
+    assert job.url == f"{kept.stage.awx.url}/#/jobs/playbook/{number}"
+    kept.moment = at("2030-01-01 12:00")
+    kept.keep()
+    before = len(kept.stage.stand_in.requests)
+    kept.keep()
+    asked = [path for _, path in kept.stage.stand_in.requests[before:]]
+    assert not any("/jobs/" in path for path in asked), "nothing can be new"
+    kept.book.change(runs_in="controller")
+    kept.keep()
+    assert _job(kept) is None
+
+
+def test_one_whose_template_is_gone_can_be_removed(kept: Kept) -> None:
+    kept.book.add(runs_in="awx")
+    kept.keep()
+    path = f"job_templates/{kept.stage.template}/"
+    kept.stage.awx.send("DELETE", path, 204)
+    assert "no job template" in kept.state()
+    kept.book.remove()
+    assert kept.keep() is None
+
+
+def test_a_schedule_is_changed_turned_off_and_removed_there(kept: Kept) -> None:
+    kept.book.add(runs_in="awx")
+    kept.keep()
+    kept.book.change(enabled=False, description="not now", deploy={"hosts": ["db1"]})
+    assert kept.state() == "in step"
+    found = kept.only()
+    assert (found["enabled"], found["limit"]) == (False, "db1")
+    assert found["description"].startswith("not now [plugfleet schedule ")
+    kept.book.remove()
+    assert kept.book.row().removing
+    assert kept.keep() is None
+    assert kept.there == []
+
+
+def test_while_awx_is_down_a_schedule_is_kept_and_says_so(kept: Kept) -> None:
+    kept.stage.stand_in.down()
+    kept.book.add(runs_in="awx")
+    said = kept.state()
+    assert said.startswith("waits for AWX since 2029-12-31 12:00:30 UTC: ") and "reached" in said
+    assert kept.state() == said, "the moment stays that of the first failure"
+    kept.stage.stand_in.up()
+    assert kept.state() == "in step"
+    kept.stage.stand_in.down()
+    kept.book.remove()
+    assert kept.state().startswith("waits for AWX since ")
+    with pytest.raises(Conflict, match="is being removed"):
+        kept.book.change(enabled=True)
+    with pytest.raises(Conflict, match="already, which is being removed"):
+        kept.book.add()
+    kept.stage.stand_in.up()
+    assert kept.keep() is None and kept.there == []
+
+
+def test_a_schedule_whose_making_was_not_answered_is_found_again(kept: Kept) -> None:
+    kept.book.add(runs_in="awx")
+    kept.stage.stand_in.faults.set(where="POST .*/schedules/", lose_answers=1)
+    assert kept.state().startswith("waits for AWX since ")
+    assert kept.state() == "in step"
+    assert kept.only()["id"] == kept.book.row().awx_id
+
+
+def test_one_that_was_perhaps_made_is_looked_for_before_it_runs_here(kept: Kept) -> None:
+    kept.book.add(runs_in="awx")
+    kept.stage.stand_in.faults.set(where="POST .*/schedules/", lose_answers=1)
+    kept.keep()
+    kept.book.change(runs_in="controller")
+    assert kept.book.look("2030-01-01 02:00").next_at is None
+    assert kept.book.deployments() == []
+    row = kept.keep()
+    assert row and (kept.there, row.next_at) == ([], at("2030-01-01 02:00"))
+
+
+@sqlite_only
+def test_one_that_a_slow_awx_may_still_make_does_not_run_here(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controller.awx.transport._ANSWER", 0.5)
+    kept.book.add(runs_in="awx")
+    kept.stage.stand_in.faults.set(where="POST .*/schedules/", slow=1.2)
+    kept.keep()
+    kept.book.change(runs_in="controller")
+    row = kept.keep()
+    assert row and row.next_at is None and kept.there == []
+    assert "did not answer, and may still do it" in awx_state(row)
+    assert eventually(10, lambda: kept.there), "it has made it after all"
+    row = kept.keep()
+    assert row and (kept.there, row.next_at) == ([], at("2030-01-01 02:00"))
+
+
+@sqlite_only
+def test_one_that_awx_was_perhaps_never_asked_for_runs_here_in_the_end(kept: Kept) -> None:
+    kept.book.add(runs_in="awx")
+    kept.stage.stand_in.faults.set(where="POST .*/schedules/", statuses=[502])
+    kept.keep()
+    kept.book.change(runs_in="controller")
+    row = kept.keep()
+    assert row and row.next_at is None
+    kept.moment += timedelta(minutes=5)
+    row = kept.keep()
+    assert row and row.next_at == at("2030-01-01 02:00")
+    assert not row.awx_url and not row.awx_problem
+
+
+def test_one_that_was_removed_in_awx_comes_back(kept: Kept) -> None:
+    kept.book.add(runs_in="awx")
+    kept.keep()
+    kept.send("DELETE", kept.only()["id"], 204)
+    row = kept.keep()
+    assert row and row.awx_corrected.startswith("somebody had removed it in AWX")
+    assert kept.only()["id"] == row.awx_id
+    assert _audited(kept.book.context, "schedule.correct") == [{"removed": True}]
+
+
+def test_one_that_was_changed_in_awx_is_set_right_and_told(kept: Kept) -> None:
+    kept.book.add(runs_in="awx", deploy={"hostgroups": ["web"]})
+    kept.keep()
+    number = kept.only()["id"]
+    stolen = {"limit": "all", "enabled": False, "description": "mine"}
+    kept.send("PATCH", number, 200, **stolen)
+    row = kept.keep()
+    assert row and "changed description, enabled, limit in AWX" in row.awx_corrected
+    assert (kept.only()["id"], kept.only()["limit"], kept.only()["enabled"]) == (
+        number,
+        "web",
+        True,
+    )
+    assert _audited(kept.book.context, "schedule.correct") == [stolen]
+    kept.book.change(enabled=False)
+    row = kept.keep()
+    assert row and row.awx_corrected == "", "a change of ours is none of somebody's"
+
+
+def test_awx_runs_none_whose_owner_may_not_do_that_any_more(kept: Kept) -> None:
+    book = kept.book
+    book.add(by=book.token("alice", Scope.OPERATOR, ["web"]), runs_in="awx")
+    assert kept.state() == "in step"
+    with book.database.write() as session:
+        auth.revoke(session, CONTROLLER, "alice")
+    said = kept.state()
+    assert said.startswith("turned off in AWX since 2029-12-31 12:01:00 UTC: the token 'alice'")
+    assert not kept.only()["enabled"]
+    row = kept.keep()
+    assert row and (awx_state(row), row.awx_corrected, row.enabled) == (said, "", True)
+    book.change(description="mine now")
+    assert kept.state() == "in step"
+    assert kept.only()["enabled"]
+    with book.database.write() as session:
+        session.query(Hostgroup).filter_by(name="web").delete()
+    assert kept.state().endswith(": there is no hostgroup 'web'")
+    kept.send("PATCH", kept.only()["id"], 200, enabled=True)
+    row = kept.keep()
+    assert row and "changed enabled" in row.awx_corrected and not kept.only()["enabled"]
+
+
+def test_nothing_of_others_is_touched(kept: Kept) -> None:
+    path = f"job_templates/{kept.stage.template}/schedules/"
+    for description in ("", "[plugfleet schedule 1 of 0123456789ab]"):
+        body = {"name": description or "theirs", "rrule": NIGHTLY, "description": description}
+        kept.stage.awx.send("POST", path, 201, json=body)
+    before = kept.there
+    kept.book.add(runs_in="awx")
+    administrator = {"awx_token": kept.stage.awx.token}  # may do more than it should
+    kept.settings = kept.settings.model_copy(update=administrator)
+    assert kept.state() == "in step"
+    kept.book.remove()
+    kept.keep()
+    assert kept.there == before
+
+
+@sqlite_only
+def test_a_description_that_looks_like_a_mark_is_none(kept: Kept) -> None:
+    with kept.book.database.read() as session:
+        installed = marks.installation(session)
+    kept.book.add(runs_in="awx", description=f"[plugfleet schedule 99 of {installed}]")
+    kept.keep()
+    number = kept.only()["id"]
+    assert kept.state() == "in step" and kept.only()["id"] == number
+
+
+def test_one_of_ours_that_no_schedule_is_for_is_removed(kept: Kept) -> None:
+    kept.book.add(runs_in="awx")
+    kept.keep()
+    kept.book.remove(forget=True)
+    assert kept.there, "it is forgotten here"
+    kept.book.add("other", runs_in="awx")
+    kept.keep()
+    assert [one["name"] for one in kept.there] == ["plugfleet schedule other"]
+
+
+def test_it_never_runs_in_both_when_it_moves(kept: Kept) -> None:
+    kept.book.add()
+    kept.book.change(runs_in="awx")
+    assert kept.book.look("2030-01-01 02:00").next_at is None
+    kept.keep()
+    kept.stage.stand_in.down()
+    kept.book.change(runs_in="controller")
+    kept.keep()
+    kept.book.look("2030-01-02 02:00")
+    assert kept.book.deployments() == [], "AWX may still run it"
+    kept.stage.stand_in.up()
+    kept.moment = at("2030-01-02 12:00")
+    row = kept.keep()
+    assert row and (kept.there, row.next_at) == ([], at("2030-01-03 02:00"))
+    kept.book.look("2030-01-03 02:00")
+    assert len(kept.book.deployments()) == 1
+
+
+def test_a_change_of_mind_while_awx_is_down_leaves_one_schedule_there(kept: Kept) -> None:
+    kept.book.add(runs_in="awx")
+    kept.keep()
+    kept.stage.stand_in.down()
+    kept.book.change(runs_in="controller")
+    kept.keep()
+    kept.book.change(runs_in="awx")
+    kept.stage.stand_in.up()
+    assert kept.state() == "in step"
+    assert kept.only()["enabled"]
+
+
+def test_one_that_is_no_longer_wanted_when_it_was_just_made_is_removed_at_once(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept.book.add(runs_in="awx")
+    real = Keeper._open
+
+    def open_slowly(keeper: Keeper) -> Any:
+        # Between reading the rows and asking AWX.
+        kept.book.change(runs_in="controller")
+        return real(keeper)
+
+    monkeypatch.setattr(Keeper, "_open", open_slowly)
+    kept.keep()
+    assert kept.there == []
+
+
+def test_one_that_was_forgotten_while_awx_made_it_is_removed_there(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept.book.add(runs_in="awx")
+    real = AwxSchedules.create
+
+    def create_slowly(awx: AwxSchedules, fields: Any, template: int) -> Any:
+        made = real(awx, fields, template)
+        kept.book.remove(forget=True)
+        return made
+
+    monkeypatch.setattr(AwxSchedules, "create", create_slowly)
+    kept.keep()
+    assert kept.there == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"awx_schedule_template": "nowhere"}, "no job template 'nowhere'"),
+        ({"awx_token": "wrong"}, "does not take our token"),
+        ({"awx_token": ""}, "awx_url and awx_token are not set"),
+        ({"awx_url": "http://127.0.0.1:1"}, "cannot be reached"),
+    ],
+)
+def test_what_keeps_awx_from_being_in_step_is_said(
+    kept: Kept, change: dict[str, Any], said: str
+) -> None:
+    kept.book.add(runs_in="awx")
+    row = kept.keep(kept.settings.model_copy(update=change))
+    assert row and said in awx_state(row)
+    assert kept.state() == "in step"
+
+
+def test_what_the_template_does_not_take_is_said(kept: Kept) -> None:
+    kept.stage.change(ask_limit_on_launch=False)
+    kept.book.add(runs_in="awx")
+    kept.book.add("other", runs_in="awx", rrule=NIGHTLY)
+    said = kept.state()
+    assert said.startswith("AWX does not do it since ") and "limit" in said
+    kept.book.change(runs_in="controller")
+    assert kept.book.row().next_at, "AWX surely has none"
+    kept.book.change(runs_in="awx")
+    kept.stage.change(ask_limit_on_launch=True)
+    assert kept.state() == "in step"
+
+
+def test_with_another_awx_it_says_where_it_still_is(kept: Kept) -> None:
+    kept.book.add(runs_in="awx")
+    kept.keep()
+    with kept.book.database.write() as session:
+        session.query(Schedule).update({"awx_url": "https://old.example.com", "awx_id": 4711})
+    path = kept.only()["id"]
+    kept.send("DELETE", path, 204)
+    assert "it is in https://old.example.com, which awx_url does not name" in kept.state()
+    assert kept.there == [], "it might run in both"
+
+
+def test_with_another_template_it_moves_there(kept: Kept) -> None:
+    kept.book.add(runs_in="awx")
+    kept.keep()
+    old = kept.only()
+    other = kept.stage.awx.get(f"job_templates/{kept.stage.template}/") | {"name": "other"}
+    fields = ("name", "inventory", "project", "playbook", "ask_limit_on_launch")
+    body = {name: other[name] for name in fields}
+    number = kept.stage.awx.send("POST", "job_templates/", 201, json=body)["id"]
+    admin = {"awx_schedule_template": str(number), "awx_token": kept.stage.awx.token}
+    row = kept.keep(kept.settings.model_copy(update=admin))
+    assert row and awx_state(row) == "in step"
+    assert (kept.there, row.awx_template, row.awx_corrected) == ([], number, "")
+    assert row.awx_id != old["id"]
+
+
+@postgresql_only
+def test_of_several_controllers_one_at_a_time_is_at_awx(kept: Kept) -> None:
+    kept.book.add(runs_in="awx")
+    with alone(kept.book.database) as mine:
+        assert mine
+        kept.keep()
+        assert kept.there == []
+    assert kept.state() == "in step"
+
+
+@sqlite_only
+def test_a_running_controller_brings_awx_in_step_by_itself(api: Api, stage: Stage) -> None:
+    body = {"name": "nightly", "rrule": NIGHTLY, "runs_in": "awx"}
+    made = api.send("POST", "schedules", 201, json=body)
+    assert made["awx"]["state"] == "to be made"
+
+    def in_step() -> bool:
+        return bool(api.get("schedules/nightly")["awx"]["state"] == "in step")
+
+    assert eventually(10, in_step)
+    page = api.get("schedules/nightly")["awx"]["url"]
+    [found] = stage.awx.get(f"job_templates/{stage.template}/schedules/")["results"]
+    there = f"/#/templates/job_template/{stage.template}/schedules/{found['id']}"
+    assert page == f"{stage.awx.url}{there}"
+    gone = api.send("DELETE", "schedules/nightly", 202)
+    assert gone["removing"] and gone["next"] is None
+    assert eventually(10, lambda: api.client.get("schedules/nightly").status_code == 404)
+
+
+def _job(kept: Kept) -> AwxJobView | None:
+    with kept.book.database.read() as session:
+        found = view(session, kept.book.row(), kept.moment)
+    return found.awx.job if found.awx else None
+
+
+def _audited(context: Context, action: str) -> list[Any]:
+    with context.database.read() as session:
+        rows = session.query(AuditEntry).filter_by(action=action).order_by(AuditEntry.id)
+        return [row.before for row in rows]
