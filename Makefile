@@ -28,11 +28,11 @@ demo: $(VENV)/.installed  ## run the main job on three demo hosts of this machin
 
 # What Python compiles is kept, whatever the environment says: the tests start it many hundred times.
 test: export PYTHONDONTWRITEBYTECODE :=
-# Three on two cores: much of what is tested waits. In the order of the folders: ends with short files.
+# Four on two cores: much of what is tested waits. In the order of the folders: ends with short files.
 test: $(VENV)/.test-installed  ## install what the tests need, then lint, types and all tests
 	@tests/install-packages
 	@$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=15
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations=15
 
 lint: $(VENV)/.test-installed  ## ruff, mypy, import-linter, vermin, ansible-lint
 	@$(MAKE) --no-print-directory -j 2 lint-types lint-style
