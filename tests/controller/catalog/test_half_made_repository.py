@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 
+from controller.catalog.git import Repository
 from controller.catalog.publish import Catalog
 from controller.catalog.sources import parse_sources
 from tests.controller.sources import SourceRepository
@@ -73,3 +75,23 @@ def test_what_killed_gits_left_goes_after_an_hour_and_keeps_nobody_out(
     assert catalog.publish(sources).changed
     assert [p.name for p in repository.rglob("*") if "tmp_" in p.name] == ["tmp_obj_young"]
     assert not list(repository.rglob("*.lock"))
+
+
+def test_many_loose_objects_are_packed_and_none_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = Repository(tmp_path / "deploy.git")
+    repository.ensure()
+    names = [
+        repository.run("hash-object", "-w", "--stdin", data=b"%d" % n).decode().strip()
+        for n in range(3)
+    ]
+    repository.run("update-ref", "refs/releases/1", names[0])  # nothing leads to the others yet
+    packs = repository.path / "objects/pack"
+    repository.tidy()
+    assert list(packs.iterdir()) == []
+    monkeypatch.setattr("controller.catalog.git._MANY_LOOSE", -1)
+    repository.tidy()
+    assert len(list(packs.glob("*.pack"))) == 1
+    assert len(list((repository.path / "objects").glob("??"))) == 2, "young, and nobody's yet"
+    assert [repository.run("cat-file", "blob", name) for name in names] == [b"0", b"1", b"2"]
