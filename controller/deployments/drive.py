@@ -23,6 +23,7 @@ from controller.deployments.presence import ENDING
 from controller.deployments.processes import CANCEL, LEFT, STOP
 from controller.deployments.recovery import end_deployment, end_run, is_unsettled
 from controller.deployments.results import lost
+from controller.deployments.spawner import UNSEEN
 from controller.deployments.waveprocess import RunProcesses, describe_end, what_is_left
 from controller.deployments.waves import begin_wave, close_wave
 from controller.errors import Unavailable
@@ -189,7 +190,7 @@ class Drive:
         if self._insist(lambda s: is_unsettled(s.get_one(Wave, wave_id))):
             if self._order in (Order.STOP, Order.LET_GO):
                 raise _LetGo  # for whoever comes next
-            if status == LEFT or not settle:
+            if status in (LEFT, UNSEEN) or not settle:
                 self._run(wave_id, settle=settle or describe_end(status))
                 return
         left = self._insist(

@@ -31,6 +31,7 @@ UNSEEN = 255
 """Exit status of a run that nobody saw end, as the process that it was copied from was gone."""
 
 _PACKAGES = Path(__file__).resolve().parents[2]
+_PATIENCE = 30.0  # seconds that a copy may take; the first one waits until all is imported
 _TOLD = struct.Struct("cq")  # what kind of number, and the number
 _PID, _STATUS = b"p", b"s"
 
@@ -99,7 +100,7 @@ class Spawner:
         with self._lock:
             with contextlib.suppress(_Gone):
                 return self._copy()
-            # Somebody has killed it, which takes a while to be seen.
+            # Somebody has killed it, or it hangs.
             self._end()
             try:
                 return self._copy()
@@ -139,12 +140,25 @@ class Spawner:
         finally:
             os.close(theirs)
             os.close(tells)
-        said = os.read(told, _TOLD.size)
-        if not said or said[:1] == _STATUS:  # killed before it was through
-            os.close(orders)
-            os.close(told)
+        # A process that is stopped, or whose disk hangs, must not keep all others waiting.
+        in_time = _readable(told, _PATIENCE)
+        said = os.read(told, _TOLD.size) if in_time else b""
+        if said[:1] == _PID:
+            return Copy(_TOLD.unpack(said)[1], orders, told)
+        os.close(orders)
+        os.close(told)
+        if not in_time or self._has_ended():
             raise _Gone
-        return Copy(_TOLD.unpack(said)[1], orders, told)
+        raise OSError("the machine has no room for the process of a run")
+
+    def _has_ended(self) -> bool:
+        assert self._process is not None
+        try:
+            # Its pipes are closed a moment before its end is seen.
+            self._process.wait(1)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def _end(self) -> None:
         if self._link is not None:
@@ -156,7 +170,7 @@ class Spawner:
 
 
 class _Gone(Exception):
-    """The process that runs are copied from has ended."""
+    """The process that runs are copied from has ended, or does not answer."""
 
 
 def environment() -> dict[str, str]:
@@ -185,10 +199,28 @@ def serve(link: socket.socket, work: Callable[[], int]) -> None:
                 said, descriptors, *_ = socket.recv_fds(link, 16, 2)
                 if not said:
                     return
-                orders, tells = descriptors
-                pid = _fork(work, orders, tells)
-                os.close(orders)
-                selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, tells))
+                if len(descriptors) == 2:
+                    _copy(selector, work, *descriptors)
+
+
+def _copy(
+    selector: selectors.BaseSelector, work: Callable[[], int], orders: int, tells: int
+) -> None:
+    """Make one copy; where the machine has no room for it, whoever asked is told by the pipe's end."""
+    try:
+        pid = _fork(work, orders, tells)
+        try:
+            selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, tells))
+        except OSError:
+            # Nobody would see how it ends.
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
+    except OSError as error:
+        print(f"no process for a run: {error.strerror}", file=sys.stderr)
+        os.close(tells)
+    finally:
+        os.close(orders)
 
 
 def _reap(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
@@ -230,6 +262,8 @@ def main() -> None:
     gc.freeze()
     # A service manager sends it to all processes of a service; this one is needed to the last.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # Ignored, as whoever started the controller may have it, it would hide how copies end.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with socket.socket(fileno=0) as link:
         serve(link, run.main)
 

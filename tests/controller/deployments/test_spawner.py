@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,3 +136,50 @@ def test_being_ready_is_waited_for_by_nobody(spawner: Spawner) -> None:
     spawner.prepare()
     assert time.monotonic() - began < 0.5
     spawner.start().close()
+
+
+def test_one_that_is_stopped_is_replaced(spawner: Spawner, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = spawner.start()
+    stopped = origin(before)
+    stopped.suspend()
+    monkeypatch.setattr("controller.deployments.spawner._PATIENCE", 0.3)
+    monkeypatch.setattr(Spawner, "_end", lambda self: patient(monkeypatch, self))
+    later = spawner.start()
+    assert not stopped.is_running()
+    for copy, status in ((later, 0), (before, UNSEEN)):
+        copy.orders.close()
+        assert ended(copy) == status
+
+
+END = Spawner._end
+
+
+def patient(monkeypatch: pytest.MonkeyPatch, spawner: Spawner) -> None:
+    """End what hangs; the next one may take as long as it takes."""
+    monkeypatch.setattr("controller.deployments.spawner._PATIENCE", 30)
+    END(spawner)
+
+
+def test_a_machine_that_has_no_room_for_one_more_costs_no_other_run(spawner: Spawner) -> None:
+    before = spawner.start()
+    now = resource.prlimit(origin(before).pid, resource.RLIMIT_NOFILE)
+    there = len(os.listdir(f"/proc/{origin(before).pid}/fd"))
+    resource.prlimit(origin(before).pid, resource.RLIMIT_NOFILE, (there + 2, now[1]))
+    with pytest.raises(OSError, match="no room"):
+        spawner.start()
+    resource.prlimit(origin(before).pid, resource.RLIMIT_NOFILE, now)
+    later = spawner.start()
+    assert origin(later) == origin(before)
+    for copy in (before, later):
+        copy.orders.close()
+        assert ended(copy) == 0
+
+
+def test_a_controller_that_was_started_with_signals_ignored_sees_how_runs_end() -> None:
+    code = (
+        "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        "from controller.deployments.spawner import Spawner\n"
+        "spawner = Spawner(); copy = spawner.start(); copy.orders.close(); print(copy.wait(20))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0"]
