@@ -20,7 +20,7 @@ GATHER_SECONDS = 0.05
 
 class Pipes:
     """Calls `reader()` of each pipe that has something to read, all in one go. True from one of them
-    means that it took as much as a pipe holds: then the next bytes are not waited for.
+    means that it took so much that more may wait to be written: then nobody waits for the next bytes.
     """
 
     __slots__ = ("_delay", "_epoll", "_loop", "_readers")

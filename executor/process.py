@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from executor.loop import Loop
 
 READ_BYTES = 65536
+# Lines of more than a page do not fill a pipe's pages: what reads half of one may find it full again at once.
+_MUCH = READ_BYTES // 4
 _DRAIN_BYTES = 2 << 20
 _RESET_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
 _HANDLED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, *_RESET_SIGNALS)
@@ -209,7 +211,7 @@ class _Reader:
         self._fd = fd
 
     def __call__(self) -> bool:
-        return self._children._read(self._child, self._fd) == READ_BYTES
+        return self._children._read(self._child, self._fd) >= _MUCH
 
 
 def _posix_spawn(
