@@ -7,7 +7,7 @@ import re
 
 from agentplugin.parameters import ConfigError
 from agentplugin.paramtypes import Misfit, as_text
-from agentplugin.problems import error, shown
+from agentplugin.problems import Problem, error, shown, warning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +44,17 @@ def macros(command: str) -> list[tuple[str, bool]]:
     return [(name, bool(optional)) for name, optional in MACRO.findall(command)]
 
 
+def unfilled(command: str, values: dict[str, Any], path: str) -> list[Problem]:
+    """A warning for each macro that has no value and needs one: so the plugin cannot start."""
+    lowered = {key.lower(): value for key, value in values.items()}
+    names = dict.fromkeys(name for name, optional in macros(command) if not optional)
+    return [
+        warning(path, "config-macro-missing", *_what_is_missing(name, lowered))
+        for name in names
+        if lowered.get(name.lower()) is None
+    ]
+
+
 def argv(command: str, values: dict[str, Any], path: str) -> list[str]:
     """The command's words with `$(name)` replaced; names match whatever their case.
 
@@ -72,14 +83,19 @@ def _expanded(match: re.Match[str], lowered: dict[str, Any], path: str) -> str:
         return _plain(value, match.group(), path)
     if optional:
         return ""
-    raise ConfigError(
-        error(
-            path,
-            "config-macro-missing",
-            f"the command needs {match.group()}, and the configuration has no {shown(name)}",
-            f"give {name} a value",
-        )
-    )
+    raise ConfigError(error(path, "config-macro-missing", *_what_is_missing(name, lowered)))
+
+
+def _what_is_missing(name: str, lowered: dict[str, Any]) -> tuple[str, str]:
+    """Message and hint about a macro without a value."""
+    items = lowered.get("items")
+    each = [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    if name.lower() in {key.lower() for item in each for key in item}:
+        why = "each item has one of its own, while one process serves all items"
+        hint = "a command can name only what is beside items: let the plugin read param.json"
+    else:
+        why, hint = f"the configuration has no {shown(name)}", f"give {name} a value"
+    return f"the command needs $({name}), and {why}", hint
 
 
 def _plain(value: Any, macro: str, path: str) -> str:

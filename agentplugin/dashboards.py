@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 from agentplugin.paramtypes import as_written
-from agentplugin.problems import Problem, shown, warning
+from agentplugin.problems import Problem, info, shown, warning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ _MAX_DASHBOARDS = 20
 _MAX_PIECES = 200
 _GRAPH = re.compile(r"([0-9]{1,3})-([0-9]{1,3})-([0-9]{1,3})-([0-9]{1,3})(?:-([tb]))?")
 _NUMBER = re.compile(r"[0-9]{1,4}")
+_LOOK = re.compile("d-[a-z]+")
 _ESCAPED = re.compile("(?:%[0-9A-Fa-f]{2})+")
+_NUMBERS = ("d-w", "d-h", "d-pad", "d-light")
 _HALVES = {"t": "top", "b": "bottom"}
 _LIST_COLUMNS = 2  # of a dashboard that only names its metrics
 
@@ -53,10 +55,13 @@ class Graph:
 class Dashboard:
     """One dashboard: `columns` x `rows` cells; `padding` in pixels, `background` as written.
 
-    unread  what could not be read of it, one sentence each
+    unread    what could not be read of it, one sentence each
+    of_meter  keys of graphs that show the original meter's own values: d-sg-cpu
     """
 
-    __slots__ = ("background", "columns", "graphs", "light", "name", "padding", "rows", "unread")
+    __slots__ = (
+        "background", "columns", "graphs", "light", "name", "of_meter", "padding", "rows", "unread",
+    )  # fmt: skip
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -67,6 +72,7 @@ class Dashboard:
         self.light = False
         self.graphs: list[Graph] = []
         self.unread: list[str] = []
+        self.of_meter: list[str] = []
 
     def as_dict(self) -> dict[str, Any]:
         """The dashboard as JSON, without what could not be read."""
@@ -99,6 +105,18 @@ def problems(manifest: Manifest) -> list[Problem]:
                     "manifest-dashboard",
                     f"{where}: {what}",
                     'write {"name": "...", "layout": "d-w=2&d-h=1&d-g-METRIC=0-0-2-1"}',
+                    pointer=pointer,
+                )
+            )
+        if dashboard.of_meter:
+            keys = ", ".join(shown(key, 20) for key in dashboard.of_meter[:5])
+            found.append(
+                info(
+                    manifest.path,
+                    "manifest-dashboard",
+                    f"{where}: {keys} show values of the original meter itself, which no plugin "
+                    "prints: they are left out",
+                    "leave them where a meter still draws the dashboard, else remove them",
                     pointer=pointer,
                 )
             )
@@ -169,20 +187,15 @@ def _read_layout(dashboard: Dashboard, layout: str) -> None:
     pieces = [piece for piece in layout.strip().lstrip("?").split("&") if piece]
     if len(pieces) > _MAX_PIECES:
         dashboard.unread.append(f"its layout has {len(pieces)} pieces: {_MAX_PIECES} are read")
-    of_meter = []
     for piece in pieces[:_MAX_PIECES]:
         key, _, value = (_unescaped(part).strip() for part in piece.partition("="))
         if key.startswith("d-sg-"):
-            of_meter.append(key)
+            dashboard.of_meter.append(key)
         elif not _setting(dashboard, key, value):
             dashboard.unread.append(f"its layout's {shown(piece)} cannot be read")
-    if of_meter:
-        dashboard.unread.append(
-            f"{', '.join(shown(key, 20) for key in of_meter[:5])} show values of the original meter "
-            "itself, which no plugin prints: they are left out"
-        )
-    if not dashboard.graphs:
+    if not dashboard.graphs and not dashboard.of_meter:
         dashboard.unread.append("its layout has no graph (d-g-METRIC=x-y-w-h)")
+    if not dashboard.graphs:
         return
     # The frame is as large as what is in it, whatever it says of itself.
     right = max(graph.column + graph.width for graph in dashboard.graphs)
@@ -198,6 +211,9 @@ def _setting(dashboard: Dashboard, key: str, value: str) -> bool:
     if key == "d-bg":
         dashboard.background = value[:40]
         return True
+    if key not in _NUMBERS:
+        # A look of the original pages that is not drawn here: d-rrange=120.
+        return _LOOK.fullmatch(key) is not None
     if not _NUMBER.fullmatch(value):
         return False
     number = int(value)
@@ -210,10 +226,8 @@ def _setting(dashboard: Dashboard, key: str, value: str) -> bool:
             dashboard.rows = number
     elif key == "d-pad":
         dashboard.padding = number
-    elif key == "d-light":
-        dashboard.light = number != 0
     else:
-        return False
+        dashboard.light = number != 0
     return True
 
 

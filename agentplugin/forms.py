@@ -4,6 +4,7 @@ what it comes to (rules: agentplugin.manifest, which checks a configuration itse
 from __future__ import annotations
 
 from agentplugin.parameters import MIN_POLL_INTERVAL, POLL_INTERVAL, first_of_each
+from agentplugin.paramtypes import as_javascript
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def _default(param: Param) -> Any:
     """The default in the parameter's type where it can be read so, None for a secret."""
     if param.is_secret or param.default is None or param.unfit(param.default):
         return None if param.is_secret else param.default
-    return param.read(param.default)
+    return as_javascript(param.read(param.default))
 
 
 def _choices(param: Param) -> list[dict[str, Any]]:

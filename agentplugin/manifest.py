@@ -7,7 +7,7 @@ from agentplugin import commandline, parameters
 from agentplugin.manifestfields import Fields, ParamArray
 from agentplugin.manifestjson import ManifestError, load
 from agentplugin.parameters import ConfigError, Param
-from agentplugin.problems import Problem, error, shown, warning
+from agentplugin.problems import ERROR, Problem, error, shown, warning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class Manifest:
         self.unsupported_platforms = fields.platforms()
         self.param_schema = fields.params()
         self.param_array = fields.param_array()
+        self._require_what_the_command_needs()
         self.poll_interval = raw.get(parameters.POLL_INTERVAL)
         self.disabled = raw.get("disabled") is True
         self.ignore_errors = raw.get("ignoreErrors") is True
@@ -100,6 +101,16 @@ class Manifest:
         lowered = path.lower()
         return any(lowered.startswith(prefix.lower()) for prefix in (*self.ignore, "param.json"))
 
+    def _require_what_the_command_needs(self) -> None:
+        """A macro of a parameter for which nothing stands in: its value has to be asked for."""
+        if self.param_array is not None:
+            return
+        macros = commandline.macros(self.effective_command)
+        needed = {name.lower() for name, optional in macros if not optional}
+        for param in self.param_schema:
+            if param.key.lower() in needed and param.key != parameters.POLL_INTERVAL:
+                param.required = param.required or param.type not in parameters.FILLED_IN
+
     def validate(self) -> list[Problem]:
         """What is wrong with the manifest itself, without any configuration."""
         # Only the lint and the controller ask; an executor need not hold this in memory.
@@ -113,9 +124,13 @@ class Manifest:
         if problems:
             return problems
         if self.param_array is None:
-            return parameters.check(self.param_schema, config, self.path, "config")
-        for number, item in enumerate(config["items"]):
-            problems += parameters.check(self.param_schema, item, self.path, f"items[{number}]")
+            problems = parameters.check(self.param_schema, config, self.path, "config")
+        else:
+            for number, item in enumerate(config["items"]):
+                problems += parameters.check(self.param_schema, item, self.path, f"items[{number}]")
+        if not any(problem.severity == ERROR for problem in problems):
+            values = self.values(config)
+            problems += commandline.unfilled(self.effective_command, values, self.path)
         return problems
 
     def _shape_problems(self, config: dict[str, Any]) -> list[Problem]:
@@ -201,6 +216,7 @@ def parse(text: str | bytes, path: str = "plugin.json") -> Manifest:
                 "manifest-duplicate-key",
                 f"{shown(key)} stands twice in one object: the last one counts",
                 "keep one of them",
+                pointer=f"/{key}" if key in raw else None,
             )
         )
     return manifest

@@ -159,17 +159,23 @@ def _macro_problems(manifest: Manifest) -> list[Problem]:
         if optional or name.lower() == POLL_INTERVAL.lower():
             continue
         if param is None or manifest.param_array is not None:
-            why = (
-                "is not in paramSchema"
+            why, hint = (
+                (
+                    "is not in paramSchema",
+                    f"write $({name}?) where it may be missing, or declare it",
+                )
                 if param is None
-                else "belongs to each item, and one process serves all items"
+                else (
+                    "belongs to each item, and one process serves all items",
+                    "let the plugin read param.json, and take the macro out of the command",
+                )
             )
             problems.append(
                 warning(
                     manifest.path,
                     "manifest-macro-unknown",
                     f"$({name}) in the command {why}: without a value the plugin cannot start",
-                    f"write $({name}?) where it may be missing, or declare it",
+                    hint,
                     pointer=pointer,
                 )
             )

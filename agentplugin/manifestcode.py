@@ -8,7 +8,7 @@ import os
 
 from agentplugin.commandline import split_words
 from agentplugin.problems import Problem, error, shown, warning
-from agentplugin.python2 import imported, uses_python2
+from agentplugin.python2 import MODULES, imported, uses_python2
 from agentplugin.pythonsyntax import syntax_problem
 
 TYPE_CHECKING = False
@@ -47,10 +47,15 @@ def python_problems(manifest: Manifest, folder: str) -> list[Problem]:
         script = next((word for word in words if word.endswith(".py")), None)
         if script is None:
             continue
+        own = {
+            name
+            for name in MODULES
+            if own_file(folder, os.path.join(os.path.dirname(script), f"{name}.py"))
+        }
         for name, source in _files(folder, script):
             path = os.path.join(os.path.dirname(manifest.path), name)
             if path not in done:
-                found = _file_problem(path, source, program)
+                found = _file_problem(path, source, program, own)
                 problems += [] if found is None else [found]
             done.add(path)
     return problems
@@ -68,7 +73,7 @@ def _only_python2(manifest: Manifest, command: str, program: str) -> Problem:
     )
 
 
-def _file_problem(path: str, source: bytes, program: str) -> Problem | None:
+def _file_problem(path: str, source: bytes, program: str, own: set[str]) -> Problem | None:
     """The one finding on a file: that it is Python 2, or does not compile."""
     fault = syntax_problem(path, source, program)
     if fault is not None and program.startswith("python3"):
@@ -82,7 +87,7 @@ def _file_problem(path: str, source: bytes, program: str) -> Problem | None:
             "port it to Python 3 (2to3 does most of it), or bind it only where python2.7 is",
             fault.line,
         )
-    used = uses_python2(source)
+    used = uses_python2(source, own)
     if used is None:
         return None
     what, line = used

@@ -34,7 +34,12 @@ class ManifestError(ValueError):
         self.hint = hint
         self.excerpt = excerpt
         tail = f"\n{excerpt}" if excerpt else ""
-        super().__init__(f"{path}:{line}:{column}: {message} ({hint}){tail}")
+        super().__init__(f"{self.in_one_line}{tail}")
+
+    @property
+    def in_one_line(self) -> str:
+        """All but the excerpt."""
+        return f"{self.path}:{self.line}:{self.column}: {self.message} ({self.hint})"
 
     def as_problem(self) -> Problem:
         """The same as a finding of the lint, line, column and caret in the message."""
@@ -133,6 +138,10 @@ def _syntax_error(text: str, path: str, err: json.JSONDecodeError) -> ManifestEr
         message, hint = f"a comma stands before the closing '{found}'", "remove the comma"
     elif err.msg.startswith("Illegal trailing comma"):
         message, hint = "a comma stands before a closing bracket", "remove the comma"
+    elif found == ":" and _open_list(before):
+        line = _place(text, _open_list(before) - 1)[0]
+        message = f"a key stands in a list: the one that opens on line {line} is not closed"
+        hint = "close it with ] before the key"
     elif err.msg.startswith("Expecting ',' delimiter"):
         message, hint = "a comma or a closing bracket is missing before this", "add it"
     elif err.msg.startswith(("Unterminated string", "Invalid control character")):
@@ -145,6 +154,18 @@ def _syntax_error(text: str, path: str, err: json.JSONDecodeError) -> ManifestEr
         message, hint = f"not JSON ({err.msg})", "mend the syntax"
     line, column = _place(text, position)
     return ManifestError(path, line, column, message, hint, _excerpt(text, position))
+
+
+def _open_list(text: str) -> int:
+    """Where the innermost bracket that is open at the end of `text` stands, from 1, if it is a [; 0
+    else."""
+    opened: list[int] = []
+    for match in re.finditer(r'"(?:[^"\\]|\\.)*"|[\[{\]}]', text):
+        if match.group() in "[{":
+            opened.append(match.end())
+        elif match.group() in "]}":
+            del opened[-1:]
+    return opened[-1] if opened and text[opened[-1] - 1] == "[" else 0
 
 
 def _place(text: str, position: int) -> tuple[int, int]:

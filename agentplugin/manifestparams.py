@@ -3,6 +3,8 @@ them without a name, some with `int` for integer, "true" for true, defaults of a
 
 from __future__ import annotations
 
+import re
+
 from agentplugin.parameters import Param
 from agentplugin.paramtypes import ALIASES, TYPES, as_written, brief, known_type
 from agentplugin.problems import Problem, error, shown, warning
@@ -16,6 +18,11 @@ TYPE_WORDS = tuple(name for name in (*TYPES, *ALIASES) if name != "enum")
 
 ELEMENT_WORDS = tuple(name for name in TYPE_WORDS if name != "array")
 """What an array's `items` may say as their `type`."""
+
+_SECRET = re.compile(
+    r"(?:^|[^a-z])(?:password|passwd|passphrase|secret|token|(?:secret|private|api)[_ -]?key)$",
+    re.I,
+)
 
 _HOW = 'use string, password, integer, number, boolean, array or {"enum": [["Label", "value"]]}'
 _HOW_ELEMENT = 'write "items": {"type": "string"}, or integer, number, boolean, {"enum": [...]}'
@@ -57,6 +64,7 @@ class ParamReader:
         param.description = description if isinstance(description, str) else ""
         self._check_default(where, pointer, param)
         self._check_repeated(where, pointer, param)
+        self._check_secret(where, pointer, param)
         return param
 
     def _typed(self, where: str, pointer: str, entry: dict[str, Any], key: str) -> Param:
@@ -115,6 +123,20 @@ class ParamReader:
                     pointer=f"{pointer}/default",
                 )
             )
+
+    def _check_secret(self, where: str, pointer: str, param: Param) -> None:
+        if param.type != "string" or not _SECRET.search(param.key):
+            return
+        self.problems.append(
+            warning(
+                self.path,
+                "manifest-secret-as-text",
+                f"{where} {shown(param.key)} is of type string: its value is stored and shown as "
+                "plain text",
+                'write "type": "password" if it is one: it is then encrypted and shown to nobody',
+                pointer=f"{pointer}/type",
+            )
+        )
 
     def _check_repeated(self, where: str, pointer: str, param: Param) -> None:
         if param.key in self._keys:

@@ -1,6 +1,7 @@
 """Manifest plugins' stdout, line by line: measurements and events (rules: graphdat/relay as it was
-run, the later meter's documentation), with four deliberate departures: timestamps in seconds are
-understood, a CR at the end goes, infinity is refused, and a value may stand alone."""
+run, the later meter's documentation), with five deliberate departures: timestamps in seconds are
+understood, a CR at the end goes, infinity is refused, a value may stand alone, and two spaces before
+a time are an empty source."""
 
 from __future__ import annotations
 
@@ -174,7 +175,11 @@ class LineParser:
             return Rejected(
                 f"{shown(metric)} is not among the manifest's metrics", metric[:_LONGEST_NAME]
             )
-        source, timestamp = _source_and_time(parts[2:], now)
+        rest = parts[2:]
+        if len(rest) == 1 and text.rstrip(" ").endswith(f"  {rest[0]}") and _timestamp(rest[0]):
+            # No source, as the original Python SDK prints it; else each second would be one.
+            rest.insert(0, "")
+        source, timestamp = _source_and_time(rest, now)
         if len(metric) + len(source) > _LONGEST_NAME:
             return Rejected(
                 f"{shown(metric)}: metric and source are longer than {_LONGEST_NAME} characters"

@@ -18,6 +18,10 @@ POLL_INTERVAL = "pollInterval"
 MIN_POLL_INTERVAL = 1000
 """Milliseconds; also what counts where none, or nothing readable, is given."""
 
+FILLED_IN = ("string", "password", "array")
+"""Types of which a parameter without any value is "" or [] in param.json, as the form of the first
+manager left them: public plugins ask `len(config["source"]) > 0`, and never for absence."""
+
 _MAX_CHOICES_SHOWN = 20
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -37,7 +41,8 @@ class Param:
     type      one of TYPES ("string" for an unknown one, which the manifest's validation names)
     choices   an enum's values, else [];  labels  what people read in place of each
     element   what an array's elements are, where its `items` say it
-    default   as written, None without;  required  as written, the text "true" counts
+    default   as written, None without
+    required  as written (the text "true" counts), or because the command has its macro
     """
 
     __slots__ = (
@@ -126,12 +131,15 @@ class Param:
 
 
 def rendered(params: list[Param], config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration as a plugin reads it: schema order, defaults filled in, values in their
-    type where they can be read so (else as typed), then what the schema does not know."""
+    """The configuration as a plugin reads it: schema order, defaults filled in (without one, see
+    FILLED_IN), values in their type where they can be read so (else as typed), then what the schema
+    does not know."""
     result: dict[str, Any] = {}
     for param in params:
         typed = config.get(param.key)
         value = param.default if typed is None else typed
+        if value is None and param.type in FILLED_IN:
+            value = ""
         if value is None or param.key in result:
             continue
         if typed is None and value == "" and param.type in ("integer", "number"):

@@ -20,13 +20,18 @@ _DEFAULTS = {
 }
 
 _HEAD_BYTES = 128
+_VERSION_BYTES = 4096
 
-# How Python 3 ends on Python 2 code: the last line of its traceback begins, or ends, so.
+# How Python 3 ends on Python 2 code: the last line of its traceback begins so.
 _PYTHON2_SYNTAX = (
     "SyntaxError: Missing parentheses in call to",
     "SyntaxError: multiple exception types must be parenthesized",
     "SyntaxError: leading zeros in decimal integer literals",
     "SyntaxError: invalid decimal literal",
+    "TabError: inconsistent use of tabs and spaces",
+    "AttributeError: 'dict' object has no attribute 'has_key'",
+    "AttributeError: 'dict' object has no attribute 'iter",
+    "AttributeError: module 'urllib' has no attribute '",
 )
 
 
@@ -49,11 +54,48 @@ def resolved(argv: list[str], mapped: dict[str, Any], folder: str, search_path: 
 
 def which(program: str, search_path: str) -> str:
     """The first executable `program` on `search_path`, or ""."""
+    unchosen = ""
     for folder in search_path.split(":"):
         full = os.path.join(folder or ".", program)
-        if os.access(full, os.X_OK) and not os.path.isdir(full):
+        if not os.access(full, os.X_OK) or os.path.isdir(full):
+            continue
+        root, last = os.path.split(folder.rstrip("/"))
+        if last != "shims" or not os.path.isdir(os.path.join(root, "versions")):
             return full
-    return ""
+        chosen, other = _behind_shim(root, program)
+        if chosen:
+            return chosen
+        unchosen = unchosen or other
+    return unchosen
+
+
+def _behind_shim(root: str, program: str) -> tuple[str, str]:
+    """What a shim of pyenv, nodenv or rbenv stands for: of the versions that are chosen, and of any
+    ("" without one). There is a shim for what any version has, and it answers 127 where none that is
+    chosen has it: then e.g. python2.7 is on this host, and its shim is not the way to it.
+    """
+    homes = os.path.join(root, "versions")
+    try:
+        with open(os.path.join(root, "version"), encoding="utf-8") as stream:
+            chosen = stream.read(_VERSION_BYTES).split()
+    except (OSError, ValueError):
+        chosen = []
+    try:
+        installed = sorted(os.listdir(homes), reverse=True)
+    except OSError:
+        installed = []
+    for version in chosen:
+        behind = os.path.join(homes, version, "bin", program)
+        if os.access(behind, os.X_OK):
+            return behind, ""
+        if version != "system" and not os.path.isdir(os.path.join(homes, version)):
+            # A prefix such as 3.11: the shim knows what it means.
+            return os.path.join(root, "shims", program), ""
+    for version in installed:
+        behind = os.path.join(homes, version, "bin", program)
+        if os.access(behind, os.X_OK):
+            return "", behind
+    return "", ""
 
 
 def by_shell(argv: list[str]) -> list[str]:

@@ -124,7 +124,7 @@ def plan(runtime: Runtime, planned: PlannedManifest) -> Launch:
         raise CannotStart(
             diagnosis.FAILED, "a number of its configuration is larger than any number may be"
         ) from None
-    _refuse_words(runtime, manifest, argv)
+    _refuse_words(runtime, manifest, argv, config)
     copy = WorkCopy(runtime.state_dir, runtime.plugin_dir, planned.path, manifest.ignores)
     launch = Launch(argv, copy.folder, poll_ms)
     launch.copy = copy
@@ -192,7 +192,7 @@ def read_manifest(source: str, path: str) -> Manifest:
     except FileNotFoundError:
         raise CannotStart(diagnosis.MISSING, f"{MANIFEST_NAME} is not there any more") from None
     except ManifestError as trouble:
-        raise CannotStart(diagnosis.FAILED, str(trouble)) from None
+        raise CannotStart(diagnosis.FAILED, trouble.in_one_line) from None
     if manifest.disabled:
         raise CannotStart(diagnosis.PARKED, "is disabled in its manifest")
     if any(name.lower() == "linux" for name in manifest.unsupported_platforms):
@@ -204,14 +204,22 @@ def read_manifest(source: str, path: str) -> Manifest:
     return manifest
 
 
-def _refuse_words(runtime: Runtime, manifest: Manifest, argv: list[str]) -> None:
+def _refuse_words(
+    runtime: Runtime, manifest: Manifest, argv: list[str], config: dict[str, Any]
+) -> None:
     if any("\0" in word for word in argv):
         raise CannotStart(
             diagnosis.FAILED, "its command line holds a NUL character: no program can be given one"
         )
     if runtime.config["executor.secret_arguments"]:
         return
-    secrets = {param.key.lower() for param in manifest.param_schema if param.is_secret}
+    values = manifest.values(config)
+    # One that nobody filled in gives nothing away.
+    secrets = {
+        param.key.lower()
+        for param in manifest.param_schema
+        if param.is_secret and values.get(param.key) not in (None, "", [])
+    }
     for name, _optional in commandline.macros(manifest.effective_command):
         if name.lower() in secrets:
             raise CannotStart(
@@ -273,8 +281,20 @@ def _resolved(runtime: Runtime, argv: list[str], folder: str) -> list[str]:
         runtime.env.get("PATH", os.defpath),
     )
     if not found:
-        raise CannotStart(
-            diagnosis.UNSUPPORTED_RUNTIME,
-            f"this host has no {argv[0]!r}: install it, or name one in executor.interpreters",
-        )
+        raise CannotStart(diagnosis.UNSUPPORTED_RUNTIME, _why_not_found(argv[0], folder))
     return found
+
+
+def _why_not_found(program: str, folder: str) -> str:
+    if "/" in program and not program.startswith("/"):
+        return (
+            f"its folder has no {program!r}, which its command starts: commit it, or allow the "
+            "postExtract that makes it"
+        )
+    if os.path.isfile(os.path.join(folder, program)):
+        return (
+            f"this host has no {program!r} on its PATH, and only './{program}' means the file in the "
+            f'plugin\'s folder: write that, or put {{"{program}": "./{program}"}} into '
+            "executor.interpreters"
+        )
+    return f"this host has no {program!r}: install it, or name one in executor.interpreters"

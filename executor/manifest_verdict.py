@@ -51,6 +51,8 @@ def of_run(
         if output.run_samples:
             return _well(diagnosis.OK, "", left)
         why = output.rejection or "ended without printing a measurement"
+        if not output.rejection and output.last_stderr:
+            why = diagnosis.one_line(f"{why}; stderr: {output.last_stderr}")
         return _well(diagnosis.NO_DATA, why, left)
     program, last = launch.argv[0], output.last_stderr
     outdated = python2_reason(launch.argv, last)

@@ -8,12 +8,21 @@ below two times 256 KiB by turning the full one into `.1`.
 from __future__ import annotations
 
 import os
+import re
 import time
 import zlib
+
+# What comes after the line that tells an error: the indented lines of a trace, node's version as its
+# last word, and npm's advice.
+_TRACE = re.compile(
+    rb"[ \t\]}]|- |\.\.\. |Node\.js v|Require stack:|npm notice"
+    rb"|npm (?:error|ERR!)(?: [0-9E]\w*)?\s*(?:$|A complete log|Note that you|tarball, |/)"
+)
 
 ROTATE_BYTES = 256 * 1024
 RUN_BYTES = 64 * 1024
 _LINE_BYTES = 500
+_TRACE_LINES = 60
 _NAME_BYTES = 255 - len(".1")
 
 
@@ -22,20 +31,26 @@ class StderrLog:
     it costs both).
     """
 
-    __slots__ = ("_left", "_skipped", "_unended", "last_line", "path")
+    __slots__ = ("_last", "_left", "_skipped", "_unended", "path")
 
     def __init__(self, folder: str, plugin_path: str, args: str) -> None:
         self.path = os.path.join(
             folder, os.path.dirname(plugin_path), _file_name(plugin_path, args)
         )
-        self.last_line = ""
+        self._last = b""
         self._unended = b""
         self._left = RUN_BYTES
         self._skipped = 0
 
+    @property
+    def last_line(self) -> str:
+        """The last thing that the run said: of a trace its error, "" where it said nothing."""
+        line = _telling([self._last, self._unended])
+        return line.decode("utf-8", "replace").strip()
+
     def begin(self) -> None:
         """A new run: it may print RUN_BYTES again."""
-        self.last_line = ""
+        self._last = b""
         self._unended = b""
         self._left = RUN_BYTES
         self._skipped = 0
@@ -43,11 +58,10 @@ class StderrLog:
     def write(self, data: bytes) -> None:
         """Append a piece of a run's stderr; what goes beyond RUN_BYTES is only counted."""
         # An unbuffered Python writes one line in several pieces.
-        text = self._unended + data
-        self._unended = text.rpartition(b"\n")[2][-_LINE_BYTES:]
-        line = text.rstrip().rpartition(b"\n")[2][-_LINE_BYTES:].decode("utf-8", "replace").strip()
-        if line:
-            self.last_line = line
+        ended, _, unended = (self._unended + data).rpartition(b"\n")
+        self._unended = unended[-_LINE_BYTES:]
+        if ended:
+            self._last = _telling([self._last, *ended.rsplit(b"\n", _TRACE_LINES)[-_TRACE_LINES:]])
         kept = data[: self._left]
         self._skipped += len(data) - len(kept)
         if not kept:
@@ -85,6 +99,15 @@ class StderrLog:
             return
         if size + coming > ROTATE_BYTES:
             os.replace(self.path, self.path + ".1")
+
+
+def _telling(lines: list[bytes]) -> bytes:
+    """The last of `lines` that is no part of a trace; where all are, the last that is not blank."""
+    said = [line for line in lines if line.strip()]
+    for line in reversed(said):
+        if not _TRACE.match(line):
+            return line[-_LINE_BYTES:]
+    return said[-1][-_LINE_BYTES:] if said else b""
 
 
 def _file_name(plugin_path: str, args: str) -> str:

@@ -79,8 +79,6 @@ def test_odd_forms_of_public_manifests_are_understood() -> None:
         ([{"layout": 5}], "/dashboards/0", "it has no layout"),
         ([5], "/dashboards/0", "5 is no object"),
         ("x", "/dashboards", "dashboards: 'x' is no object"),
-        ([{"layout": "d-g-A=0-0-1-1&d-sg-ni=1-1-1-1-t&d-sg-no=1-1-1-1-b"}], "/dashboards/0",
-         "'d-sg-ni', 'd-sg-no' show values of the original meter"),
         ([{"layout": "d-g-A=0-0-1-1&d-g-X=1-0-1-1&d-g-Y=2-0-1-1"}], "/dashboards/0",
          "has graphs of 'X', 'Y', which metrics does not list"),
     ],
@@ -89,6 +87,14 @@ def test_what_cannot_be_drawn_is_said(dashboards: Any, pointer: str, words: str)
     (problem,) = problems(manifest(dashboards=dashboards))
     assert (problem.severity, problem.pointer) == ("warning", pointer)
     assert words in problem.message and problem.hint
+
+
+def test_what_only_the_original_pages_show_is_no_fault() -> None:
+    assert problems(layout("d-range=60&d-g-A=0-0-1-1&d-smooth=on")) == []
+    for text in ("d-g-A=0-0-1-1&d-sg-ni=1-1-1-1-t&d-sg-no=1-1-1-1-b", "d-sg-ni=1-1-1-1&d-sg-no=x"):
+        (said,) = problems(layout(text))
+        assert (said.severity, said.pointer) == ("info", "/dashboards/0")
+        assert "'d-sg-ni', 'd-sg-no' show values of the original meter" in said.message
 
 
 def test_layout_of_very_many_pieces_is_read_in_part() -> None:

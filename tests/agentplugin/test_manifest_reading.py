@@ -42,6 +42,15 @@ def manifest(**changes: Any) -> Manifest:
         ('{\n  "a": 1,\n}', 2, 9, "comma stands before", '    "a": 1,\n          ^'),
         ('{"a": [1, 2, ]}', 1, 12, "comma stands before", None),
         ('{\n  "a": 1\n  "b": 2\n}', 3, 3, "comma or a closing bracket is missing", None),
+        (
+            '{\n "a": [\n  "b]",\n "c": []}',
+            4,
+            5,
+            "the one that opens on line 2 is not closed",
+            None,
+        ),
+        ('{"a": [1, {"b": [2]}, "c": 1}', 1, 26, "opens on line 1", None),
+        ('{"a": ["b"], "c": "d": 1}', 1, 22, "comma or a closing bracket is missing", None),
         ('{"a": "open\n}', 1, None, "string does not end", None),
         ('{"a": "open', 1, None, "", None),
         ('{"a": 1', 1, 8, "ends too early", None),
@@ -72,6 +81,7 @@ def test_broken_json_is_named_by_line_and_column(
     assert column is None or error.column == column
     assert words in error.message and error.hint
     assert str(error).startswith(f"p/plugin.json:{line}:{error.column}: {error.message}")
+    assert str(error).partition("\n")[0] == error.in_one_line
     assert excerpt is None or error.excerpt == excerpt
     problem = error.as_problem()
     assert (problem.code, problem.line, problem.severity) == ("manifest-not-json", line, "error")
@@ -195,6 +205,10 @@ def test_unknown_fields_and_empty_ones_are_no_matter() -> None:
         ({"command": "x $(secret)",
           "paramSchema": [{"name": "secret", "title": "S", "type": "password"}]},
          "manifest-password-argument", "warning"),
+        ({"paramSchema": [{"name": "smtp_password", "title": "P", "type": "string"}]},
+         "manifest-secret-as-text", "warning"),
+        ({"paramSchema": [{"title": "API key", "type": "String"}]},
+         "manifest-secret-as-text", "warning"),
         ({"command": "x $(host)", "paramArray": {"itemTitle": ["host"], "schemaTitle": "H"}},
          "manifest-macro-unknown", "warning"),
     ],
@@ -203,6 +217,12 @@ def test_fault_is_found(changes: dict[str, Any], code: str, severity: str) -> No
     found = [(problem.code, problem.severity) for problem in manifest(**changes).validate()]
     assert (code, severity) in found
     assert all(problem.path == "p/plugin.json" for problem in manifest(**changes).validate())
+
+
+@pytest.mark.parametrize("name", ["access_key_id", "passwords", "token_count", "compass", "keys"])
+def test_names_that_only_look_like_a_password_are_left_alone(name: str) -> None:
+    got = manifest(paramSchema=[{"name": name, "title": "T", "type": "string"}], command="sh a")
+    assert got.validate() == []
 
 
 def test_key_that_stands_twice_is_said() -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from agentplugin import commandline
+from agentplugin.forms import form
 from agentplugin.manifest import ConfigError, Manifest, parse
 from agentplugin.parameters import poll_interval_ms
 
@@ -84,9 +86,34 @@ def test_defaults_fill_in_only_what_was_not_given() -> None:
     assert plugin.values({"a": "", "b": None}) == {
         "a": "",
         "b": "2",
+        "c": "",
         "Process name": "x",
         "pollInterval": 1000,
     }
+
+
+def test_what_nobody_filled_in_is_what_the_first_managers_form_left() -> None:
+    schema = [param("word"), param("key", "password"), param("list", "array"), param("n", "integer"),
+              param("x", "number"), param("on", "boolean"), param("mode", {"enum": [["A", "a"]]})]  # fmt: skip
+    unfilled = {"word": "", "key": "", "list": []}
+    flat = manifest(schema, "sh a $(word) $(KEY) $(list) end")
+    assert flat.check_config({}) == []
+    assert flat.values({}) == {**unfilled, "pollInterval": 1000}
+    assert flat.argv({"list": None}) == ["sh", "a", "", "", "end"]
+    many = manifest(schema, paramArray={"itemTitle": ["word"], "schemaTitle": "Word"})
+    assert many.values({"items": [{"word": "w"}]})["items"] == [{**unfilled, "word": "w"}]
+
+
+@pytest.mark.parametrize("type_", ["integer", "number", "boolean", {"enum": [["A", "a"]]}])
+def test_a_value_that_the_command_cannot_do_without_is_asked_for(type_: Any) -> None:
+    plugin = manifest([param("x", type_)], "sh a $(X)")
+    assert [problem.code for problem in plugin.check_config({})] == ["config-required"]
+    assert "x" in form(plugin)["json_schema"]["required"]
+    for free in (manifest([param("x", type_)], "sh a $(x?)"),
+                 manifest([param("x", type_, default=1)], "sh a $(x)"),
+                 manifest([param("pollInterval", type_)], "sh a $(pollInterval)")):  # fmt: skip
+        assert not [problem for problem in free.check_config({}) if problem.code != "config-type"]
+        assert form(free)["json_schema"]["required"] == []
 
 
 @pytest.mark.parametrize(
@@ -170,6 +197,28 @@ def test_second_parameter_of_one_name_never_counts() -> None:
     assert plugin.values({"host": "a"})["host"] == "a"
 
 
+@pytest.mark.parametrize(
+    ("command", "config", "names"),
+    [
+        (
+            "a $(host) $(x) $(X) $(y?) $(pollInterval)",
+            {"items": [{"host": "h"}]},
+            ["host", "x", "X"],
+        ),
+        ("a $(host)", {"items": [{"host": "h"}], "HOST": "g"}, []),
+    ],
+)
+def test_a_configuration_that_leaves_a_macro_open_is_warned_of(
+    command: str, config: dict[str, Any], names: list[str]
+) -> None:
+    more: dict[str, Any] = {"paramArray": {"itemTitle": ["host"], "schemaTitle": "H"}}
+    found = manifest([param("host")], command, **more).check_config(config)
+    assert [problem.message.split("$(")[1].split(")")[0] for problem in found] == names
+    assert {(problem.severity, problem.code) for problem in found} <= {
+        ("warning", "config-macro-missing")
+    }
+
+
 def test_right_configuration_has_no_problem() -> None:
     plugin = manifest([param("host", required=True), param("port", "integer", default=80)])
     assert plugin.check_config({"host": "a", "pollInterval": 5000}) == []
@@ -213,6 +262,14 @@ def test_command_without_its_value_is_not_started(config: dict[str, Any], code: 
     with pytest.raises(ConfigError) as refused:
         manifest([], "a $(host)").argv(config)
     assert refused.value.problem.code == code
+
+
+@pytest.mark.parametrize("items", [[{"Host": "a"}], [{}], ["a"], 5, None])
+def test_a_macro_that_only_items_could_fill_is_told_apart(items: Any) -> None:
+    with pytest.raises(ConfigError) as refused:
+        commandline.argv("a $(host)", {"items": items}, "p.json")
+    in_items = "each item has one of its own" in str(refused.value)
+    assert in_items == (items == [{"Host": "a"}])
 
 
 def test_default_reaches_the_command() -> None:

@@ -1,4 +1,4 @@
-"""Manifest plugins' stdout lines: the original manager's behaviour and our four departures."""
+"""Manifest plugins' stdout lines: the original manager's behaviour and our five departures."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ def parse(line: str | bytes, *declared: str) -> Measurement | Event | Rejected:
         ("CPU 1 s 100000000000000", "CPU", 1.0, "s-100000000000000", AT),
         ("CPU 1 s 1795290000.9", "CPU", 1.0, "s", 1795290000),
         ("CPU 1 1795290000", "CPU", 1.0, "1795290000", AT),
+        ("CPU 1  1795290000", "CPU", 1.0, "", 1795290000),
+        ("42  1795290000123 ", "CPU", 42.0, "", 1795290000),
+        ("CPU 1  4711", "CPU", 1.0, "4711", AT),
         ("CPU 1 a b c", "CPU", 1.0, "a-b-c", AT),
         ("CPU 1 a b 1795290000", "CPU", 1.0, "a-b", 1795290000),
         ("CPU 1 pid 4711", "CPU", 1.0, "pid-4711", AT),

@@ -139,6 +139,11 @@ CASES: dict[str, tuple[Mapping[str, object], str, str]] = {
         "m/plugin.json",
         "warning",
     ),
+    "manifest-secret-as-text": (
+        params({"name": "password", "type": "string"}),
+        "m/plugin.json",
+        "warning",
+    ),
     "manifest-platform": (manifest_tree(unsupportedPlatforms=["Linux"]), "m/plugin.json", "info"),
     "manifest-post-extract": (manifest_tree(postExtract="x"), "m/plugin.json", "info"),
     "manifest-disabled": (manifest_tree(disabled=True), "m/plugin.json", "info"),

@@ -207,6 +207,46 @@ def test_a_stderr_log_is_two_files_of_256_kib_at_most(tmp_path: Path) -> None:
     assert max(sizes.values()) <= 256 * 1024
 
 
+NODE = (
+    "node:internal/modules/loader:7\n  throw err;\n  ^\n\nError: Cannot find module 'tools'\n"
+    "Require stack:\n- /p/index.js\n    at load (node:7:1) {\n  code: 'GONE',\n"
+    "  requireStack: [ '/p/index.js' ]\n}\n\nNode.js v20.1.0\n"
+)
+NPM = (
+    "npm warn old\nnpm error code E404\nnpm error 404 tools@1 is not in this registry\nnpm error 404\n"
+    "npm error 404 Note that you can also install from a\nnpm error 404 tarball, folder, http url\n"
+    "npm notice new version\nnpm error A complete log of this run can be found in: /x.log\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("printed", "told"),
+    [
+        (NODE, "Error: Cannot find module 'tools'"),
+        (NPM, "npm error 404 tools@1 is not in this registry"),
+        ("npm ERR! boom\nnpm ERR! A complete log of this run:\nnpm ERR!     /x.log\n", "npm ERR! boom"),
+        ("Exception in thread main X: no\n\tat a.B.c(B.java:1)\n\t... 2 more\n",
+         "Exception in thread main X: no"),
+        ("Traceback (most recent call last):\n  File 'a'\nKeyError: 'host'\n", "KeyError: 'host'"),
+        ("one\ntwo", "two"),
+        ("one\n\n  indented\n", "one"),
+        ("  indented\n\n", "indented"),
+        ("\n \n", ""),
+        ("", ""),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("piece", [1, 7, 10_000])
+def test_of_a_trace_the_line_that_tells_the_error_is_the_last_word(
+    tmp_path: Path, printed: str, told: str, piece: int
+) -> None:
+    log = StderrLog(str(tmp_path), "app/60_a.sh", "")
+    for start in range(0, len(printed), piece):
+        log.write(printed[start : start + piece].encode())
+    assert log.last_line == told
+    log.begin()
+    assert log.last_line == ""
+
+
 def test_an_unwritable_log_folder_costs_only_the_log(host: Host) -> None:
     # With the agent the metrics of such a run are dropped.
     (host.root / "logs").write_text("a file where the folder should be")

@@ -10,6 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from executor.manifest_interpreters import python2_reason, which
 from tests.executor.harness import Host, alive, wait_until
 from tests.executor.manifest_source import LOOPS, copy_of, detail, install
 
@@ -44,15 +47,58 @@ def test_a_command_line_reaches_no_shell_and_every_value_stays_one_argument(host
 
 
 def test_a_password_reaches_the_command_line_only_where_the_host_allows_that(host: Host) -> None:
-    install(host, SHOWS_ARGV, command="python3 main.py $(secret)")
-    host.bind({"plugin": "check", "config": {"secret": "hidden"}})
+    for name in ("check", "without"):
+        install(host, SHOWS_ARGV, name, command="python3 main.py $(secret)")
+    host.bind({"plugin": "check", "config": {"secret": "hidden"}}, "without")
     host.start()
+    assert host.wait_state("without", "ok")
     entry = host.wait_state("check", "failed")
     assert "'secret'" in entry["Reason"] and "executor.secret_arguments" in entry["Reason"]
     host.cfg["executor"]["secret_arguments"] = True
     host.write_cfg()
     host.get("/config/reload")
     assert host.wait_state("check", "ok")["LastValue"]["value"] == 2
+
+
+def test_a_shim_stands_for_a_version_that_has_the_program(tmp_path: Path) -> None:
+    shims, plain = tmp_path / "shims", tmp_path / "plain"
+    for folder, names in {
+        shims: ("python2.7", "python", "node", "other"), plain: ("node",),
+        tmp_path / "versions/3.1/bin": ("python",), tmp_path / "versions/2.7.9/bin": ("python2.7",),
+        tmp_path / "versions/9/bin": ("node",),
+    }.items():  # fmt: skip
+        folder.mkdir(parents=True)
+        for name in names:
+            (folder / name).touch(0o755)
+    path = f"{shims}:{plain}"
+
+    def found(program: str) -> str:
+        return which(program, path)[len(str(tmp_path)) + 1 :]
+
+    assert found("node") == "plain/node"  # the system's, as nothing is chosen
+    (tmp_path / "version").write_text("system 3.1\n")
+    assert found("python") == "versions/3.1/bin/python"
+    assert found("python2.7") == "versions/2.7.9/bin/python2.7"  # on this host, though not chosen
+    assert (found("node"), found("other")) == ("plain/node", "")
+    (tmp_path / "version").write_text("3\n")
+    assert found("python") == "shims/python"  # it knows what 3 means
+    assert which("python", str(tmp_path / "versions/3.1/bin")).endswith("3.1/bin/python")
+
+
+@pytest.mark.parametrize(
+    ("said", "old"),
+    [
+        ("TabError: inconsistent use of tabs and spaces in indentation", True),
+        ("AttributeError: 'dict' object has no attribute 'iteritems'", True),
+        ("AttributeError: module 'urllib' has no attribute 'urlopen'", True),
+        ("ModuleNotFoundError: No module named 'thread'", True),
+        ("ModuleNotFoundError: No module named 'redis'", False),
+        ("AttributeError: 'list' object has no attribute 'items'", False),
+    ],
+)
+def test_how_python_2_code_ends_under_python_3_is_known(said: str, old: bool) -> None:
+    assert bool(python2_reason(["/usr/bin/python3"], said)) == old
+    assert not python2_reason(["/usr/bin/python2.7"], said)
 
 
 def test_interpreters_are_found_or_the_plugin_is_not_tried(host: Host, tmp_path: Path) -> None:

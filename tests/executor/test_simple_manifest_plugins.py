@@ -93,6 +93,8 @@ def test_new_code_restarts_a_looping_plugin(host: Host) -> None:
     [
         ({"command": "boundary-meter init.lua"}, {}, "unsupported-runtime", "boundary-meter"),
         ({"command": "nonesuch-9 x"}, {}, "unsupported-runtime", "nonesuch-9"),
+        ({"command": "./gone x"}, {}, "unsupported-runtime", "its folder has no './gone'"),
+        ({"command": "main.py"}, {}, "unsupported-runtime", "only './main.py' means the file"),
         ({"unsupportedPlatforms": [{"osFamily": "Linux"}]}, {}, "unsupported-platform", "Linux"),
         ({"paramArray": {"itemTitle": ["host"], "schemaTitle": "x"}}, {}, "failed", "items"),
         ({"command": "python3 main.py $(nope)"}, {}, "failed", "nope"),
@@ -117,7 +119,15 @@ def test_a_broken_manifest_names_the_line(host: Host) -> None:
     host.bind("check", "huge")
     host.start()
     assert "larger than 4 MiB" in host.wait_state("huge", "failed")["Reason"]
-    assert "plugin.json:2" in host.wait_state("check", "failed")["Reason"]
+    reason = host.wait_state("check", "failed")["Reason"]
+    assert "plugin.json:2" in reason and "^" not in reason
+
+
+def test_what_it_said_is_told_where_a_run_gave_nothing(host: Host) -> None:
+    install(host, "import sys\nprint('disk is away', file=sys.stderr)\n")
+    host.bind("check")
+    host.start()
+    assert host.wait_state("check", "no-data")["Reason"].endswith("; stderr: disk is away")
 
 
 def test_the_hosts_interpreter_map_comes_first(host: Host) -> None:
