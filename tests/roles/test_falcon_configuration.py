@@ -239,19 +239,22 @@ def test_an_agent_is_never_told_to_read_what_is_no_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("group", "owner", "mode"),
+    ("group", "others_gid", "owner", "mode"),
     [
-        (("agent", []), (-1, 77), 0o640),
-        (("agent", ["agent"]), (-1, 77), 0o640),
-        (("agent", ["agent", "somebody"]), (66, -1), 0o600),
-        (("nogroup", []), (66, -1), 0o600),
-        (None, (66, -1), 0o600),
+        (("agent", []), 78, (-1, 77), 0o640),
+        (("agent", ["agent"]), 78, (-1, 77), 0o640),
+        (("agent", ["agent"]), 77, (66, -1), 0o600),
+        (("agent", ["agent", "somebody"]), 78, (66, -1), 0o600),
+        (("agent", ["somebody"]), 78, (66, -1), 0o600),
+        (("nogroup", []), 78, (66, -1), 0o600),
+        (None, 78, (66, -1), 0o600),
     ],
 )
 def test_a_new_file_is_read_by_the_agents_account_alone(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     group: tuple[str, list[str]] | None,
+    others_gid: int,
     owner: tuple[int, int],
     mode: int,
 ) -> None:
@@ -265,6 +268,8 @@ def test_a_new_file_is_read_by_the_agents_account_alone(
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr("os.fchown", lambda _fd, *ids: given.append(ids))
     monkeypatch.setattr("pwd.getpwnam", lambda _name: account)
+    other = pwd.struct_passwd(("somebody", "x", 67, others_gid, "", "/", "/bin/sh"))
+    monkeypatch.setattr("pwd.getpwall", lambda: [account, other])
     monkeypatch.setattr("grp.getgrgid", getgrgid)
     files.write(str(tmp_path / "bindings.json"), b"{}", 0o640, "agent")
     assert given == [owner]

@@ -61,14 +61,18 @@ def write(path: str, content: bytes, mode: int, reader: str = "") -> None:
 
 
 def _is_its_own(gid: int, user: str) -> bool:
-    """Whether a group is one user's, as useradd makes it: named as the user, with no other member."""
+    """Whether a group is one user's, as useradd makes it: named as the user, and with nobody else in it."""
     import grp
+    import pwd
 
     try:
         group = grp.getgrgid(gid)
     except KeyError:
         return False
-    return group.gr_name == user and set(group.gr_mem) <= {user}
+    if group.gr_name != user or not set(group.gr_mem) <= {user}:
+        return False
+    # Those whose first group it is are not among its members.
+    return all(entry.pw_name == user for entry in pwd.getpwall() if entry.pw_gid == gid)
 
 
 def make_folder(path: str, user: str, mode: int = 0o755) -> bool:

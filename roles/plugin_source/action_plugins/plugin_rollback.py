@@ -43,12 +43,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         if unknown := sorted(set(args) - _OPTIONS):
             return result | {"failed": True, "msg": f"unknown options: {', '.join(unknown)}"}
         played = [str(name) for name in task_vars["ansible_play_hosts_all"]]
-        whole = set(played) == set(task_vars.get("groups", {}).get("all", ()))
         check = bool(self._task.check_mode)
         try:
             done = _controller(args).roll_back(
                 _number("plugin_release", args["release"]),
-                [] if whole else played,
+                played,  # an inventory need not have all hosts of the controller
                 max_lost=_number("plugin_max_lost", args.get("max_lost")),
                 batch_size=_number("plugin_serial", args.get("batch_size")),
                 dry_run=check,

@@ -76,7 +76,7 @@ class Controller:
         """Make an old release the newest, bring it to hosts, and wait for the end of that.
 
         Args:
-            hosts: these; or all that the controller has, where there are none.
+            hosts: these and no others.
             dry_run: only ask what would be published.
 
         Raises:

@@ -86,5 +86,11 @@ def test_the_controller_rolls_back_and_deploys_and_each_host_is_told(
     assert deployment["release"] == 3 and deployment["hosts"] == {"changed": 1, "failed": 1}
     for stat in ("plugfleet_changed: 1", "plugfleet_failed_hosts: - b", "number: 3"):
         assert stat in told
+    # An inventory of one hostgroup is the job's, whatever other hosts there are.
+    api.send("POST", "hostgroups", 201, json={"name": "web"})
+    api.send("POST", "hostgroups/web/members", 200, json={"add": ["c"]})
+    shell.environment["PLUGFLEET_HOSTGROUP"] = "web"
+    shell.roll_back("-e", "plugin_release=2")
+    assert api.get("deployments")["items"][0]["hosts"] == {"changed": 1}
     actions = {entry["action"]: entry["actor"] for entry in api.get("audit")["items"]}
     assert actions["release.rollback"] == actions["deployment.start"] == deployment["by"]
