@@ -144,7 +144,11 @@ class Settings(ExecutionSettings):
         Field(description="Its token: `sig` of a login, or the API's default_token.", repr=False),
     ] = ""
     keep_events_days: Annotated[
-        int, Field(ge=1, description="Days that the events of ended deployments are kept.")
+        int,
+        Field(
+            ge=1,
+            description="Days that events of ended deployments are kept, and which hosts had nothing to be done.",
+        ),
     ] = 30
     log_format: Annotated[Literal["json", "console"], Field(description="How log lines look.")] = (
         "json"

@@ -1,23 +1,21 @@
-"""Events of runs: written in the order in which readers see them, read by page, pruned by age."""
+"""Events of runs: written in the order in which readers see them, read by page."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, insert, or_, select
+from sqlalchemy import ColumnElement, insert, or_, select
 from sqlalchemy.orm import Session
 
 from controller.auth.principal import CONTROLLER, Principal
 from controller.database.base import now
-from controller.deployments.models import Deployment, HostResult, RunEvent, Status
+from controller.deployments.models import Deployment, HostResult, RunEvent
 from controller.fleet.access import seen_by
 from controller.fleet.models import Host
-
-_PRUNED_AT_ONCE = 5_000  # rows; a writer that waits meanwhile waits some 50 ms
 
 COLUMNS = (
     RunEvent.id,
@@ -102,20 +100,3 @@ def _visible(deployment_id: int, by: Principal) -> ColumnElement[bool]:
     )
     own = RunEvent.kind.startswith("deployment.") | RunEvent.kind.startswith("wave.")
     return or_(own, RunEvent.host.in_(names))
-
-
-def prune(session: Session, keep_days: int) -> int:
-    """Remove some events of deployments that ended long ago; returns how many.
-
-    Called again until it returns 0, so that no other writer waits for long.
-    """
-    old = select(Deployment.id).where(
-        Deployment.ended < now() - timedelta(days=keep_days),
-        Deployment.status.in_([status.value for status in Status if status.ended]),
-    )
-    ids = session.scalars(
-        select(RunEvent.id).where(RunEvent.deployment_id.in_(old)).limit(_PRUNED_AT_ONCE)
-    ).all()
-    if ids:
-        session.execute(delete(RunEvent).where(RunEvent.id.in_(ids)))
-    return len(ids)

@@ -22,6 +22,7 @@ from controller.deployments.lease import Lease
 from controller.deployments.liveness import register
 from controller.deployments.models import ControllerRow, Deployment, Status
 from controller.deployments.presence import CHECK, Lost, Presence
+from controller.deployments.pruning import prune
 from controller.deployments.recovery import left_by_the_ended, recover
 from controller.deployments.waveprocess import RunProcesses
 from controller.errors import Unavailable
@@ -233,7 +234,7 @@ class Dispatcher:
         removed = -1
         while removed and not self._stopping.is_set():
             with self._database.write() as session:
-                removed = events.prune(session, self._settings.keep_events_days)
+                removed = prune(session, self._settings.keep_events_days)
         with self._database.write() as session:
             old = IdempotentAnswer.created < now() - _KEEP_ANSWERS
             session.execute(delete(IdempotentAnswer).where(old))

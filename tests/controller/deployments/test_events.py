@@ -22,7 +22,15 @@ from controller.deployments import events, stream
 from controller.deployments.cleaning import Cleaner
 from controller.deployments.events import Event
 from controller.deployments.journal import JournalReader
-from controller.deployments.models import Deployment, HostStatus, RunEvent, Status, Wave
+from controller.deployments.models import (
+    Deployment,
+    HostResult,
+    HostStatus,
+    RunEvent,
+    Status,
+    Wave,
+)
+from controller.deployments.pruning import prune
 from controller.deployments.recorder import Recorder, WaveEnd
 from controller.deployments.results import Delivered, HostOutcome
 from controller.deployments.service import end
@@ -241,7 +249,7 @@ def test_one_event_that_cannot_be_written_takes_no_other_with_it(context: Contex
     assert kinds == ["before", "after"]
 
 
-def test_events_of_deployments_that_ended_long_ago_are_removed(context: Context) -> None:
+def test_of_deployments_that_ended_long_ago_what_was_done_is_kept(context: Context) -> None:
     old, young, alive = (_running(context) for _ in range(3))
     with context.database.write() as session:
         for deployment in (old, young, alive):
@@ -249,14 +257,22 @@ def test_events_of_deployments_that_ended_long_ago_are_removed(context: Context)
         for deployment, days in ((old, 31), (young, 29)):
             row = session.get_one(Deployment, deployment)
             row.status, row.ended = Status.FAILED.value, now() - timedelta(days=days)
+            for host in (HostStatus.CURRENT, HostStatus.CHANGED):
+                session.add(HostResult(deployment_id=deployment, host=host, status=host.value))
     with context.database.write() as session:
-        assert events.prune(session, 30) == 3
-        assert events.prune(session, 30) == 0
+        assert prune(session, 30) == 3 + 1
+        assert prune(session, 30) == 0
     with context.database.read() as session:
         left = session.execute(
             select(RunEvent.deployment_id, func.count()).group_by(RunEvent.deployment_id)
         ).all()
+        hosts = session.execute(
+            select(HostResult.deployment_id, HostResult.status).order_by(HostResult.id)
+        ).all()
     assert sorted(tuple(row) for row in left) == [(young, 3), (alive, 3)]
+    assert [tuple(row) for row in hosts] == [
+        (old, "changed"), (young, "current"), (young, "changed"),
+    ]  # fmt: skip
 
 
 def test_what_is_kept_holds_no_secret_and_nothing_that_a_database_refuses() -> None:
