@@ -133,7 +133,7 @@ def remove(
     ctx: typer.Context,
     names: Annotated[list[str], typer.Argument(help="Their names.", autocompletion=schedule_names)],
     forget: Annotated[
-        bool, typer.Option("--forget", help="At once, and leave what AWX has to somebody else.")
+        bool, typer.Option("--forget", help="At once, also while AWX does not answer.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -172,7 +172,7 @@ def run(ctx: typer.Context, name: Name, wait: Wait = True, as_json: AsJson = Fal
 _COLUMNS = (
     output.Column("Schedule", "name"),
     output.Column("In", lambda row: _place(row)),
-    output.Column("Next", "next"),
+    output.Column("Next", lambda row: row["next"] or ("over" if row["over"] else "")),
     output.Column("Last turn", lambda row: (row["turn"] or {}).get("outcome"), state=True),
     output.Column("When", lambda row: _ago(row["turn"])),
     output.Column("Deployment", lambda row: (row["deployment"] or {}).get("id"), right=True),
@@ -203,7 +203,7 @@ def _told(row: Mapping[str, Any]) -> dict[str, Any]:
         "grace": row["grace"],
         "overlap": row["overlap"],
         "rights of": row["owner"],
-        "next turn": row["next"],
+        "next turn": _joined([row["next"], row["over"]]),
         "next times": row["times"],
         "last turn": turn and f"{turn['outcome']} {_ago(turn)}, was due at {turn['due']}",
         "why": turn and turn["reason"],
@@ -235,6 +235,7 @@ def _status(row: Mapping[str, Any]) -> str:
 
 def _why(row: Mapping[str, Any]) -> str:
     parts = [(row["turn"] or {}).get("reason"), (row["deployment"] or {}).get("reason")]
+    parts.append(row["over"])
     parts.append(row["awx"] and f"AWX: {row['awx']['state']}")
     return _joined(parts)
 
@@ -293,6 +294,6 @@ def _say(schedule: Mapping[str, Any], done: str, *, as_json: bool) -> None:
     if as_json:
         output.show_json(schedule)
         return
-    following = schedule["next"] or "none"
+    following = schedule["next"] or _joined(["none", schedule["over"]])
     awx = f" AWX: {schedule['awx']['state']}." if schedule["awx"] else ""
     output.say(f"{done}. Its next turn: {following}.{awx}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from itertools import islice
 from typing import Annotated, Any
 
@@ -54,7 +55,8 @@ def list_schedules(
         sort=sort,
         columns={
             "name": lambda one: one.name,
-            "next": lambda one: one.next.isoformat() if one.next else "~",  # behind all others
+            # What has none is behind all others.
+            "next": lambda one: one.next.astimezone(UTC).isoformat() if one.next else "~",
         },
         key=lambda one: one.name,
         limit=limit,
@@ -144,7 +146,11 @@ def remove_schedule(
     request: Request,
     name: Name,
     forget: Annotated[
-        bool, Query(description="Remove it at once, and leave what AWX has to somebody else.")
+        bool,
+        Query(
+            description="Remove it at once, also while AWX does not answer: what that has is removed when it does, "
+            "where awx_url still names it."
+        ),
     ] = False,
     if_match: IfMatch = None,
 ) -> Response:

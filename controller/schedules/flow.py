@@ -19,6 +19,7 @@ from controller.errors import PlugfleetError, Unavailable
 from controller.operations.metrics import SCHEDULE_TURNS
 from controller.schedules import turns
 from controller.schedules.keeper import Keeper
+from controller.schedules.models import Schedule
 from controller.schedules.turns import Due
 from controller.settings import Settings
 
@@ -45,33 +46,60 @@ class Turner:
         """Take every turn that is due at a moment.
 
         Raises:
-            Unavailable: the database does not answer.
+            Unavailable: the database did not answer for some of them, whose turns are still to be taken.
         """
         with self._database.read() as session:
             misled, waiting = turns.misled(session, moment), turns.due(session, moment)
+        away: Unavailable | None = None
         for one in misled:
-            with self._database.write() as session:
-                turns.lead_back(session, one, moment)
+            away = self._deal_with(one, moment, self._lead_back) or away
         for one in waiting:
-            self._take(one, moment)
+            away = self._deal_with(one, moment, self._take) or away
+        if away:
+            raise away
+
+    def _deal_with(
+        self, one: Due, moment: datetime, work: Callable[[Due, datetime], None]
+    ) -> Unavailable | None:
+        """Do something about one schedule; whatever comes of it must not keep the turns of those behind."""
+        try:
+            try:
+                work(one, moment)
+            except Unavailable:
+                raise
+            except Exception:
+                # What nobody thought of must not come again every second.
+                log.exception("a schedule's turn broke", schedule=one.id)
+                self._give_up(one, moment)
+        except Unavailable as error:
+            return error
+        except Exception:
+            log.exception("a schedule's turn cannot be given up", schedule=one.id)
+        return None
+
+    def _lead_back(self, one: Due, moment: datetime) -> None:
+        with self._database.write() as session:
+            turns.lead_back(session, one, moment)
 
     def _take(self, one: Due, moment: datetime) -> None:
-        try:
-            with self._database.write() as session:
-                taken = turns.take(session, self._vault, one, moment)
-        except Unavailable:
-            raise
-        except Exception:
-            # What nobody thought of must not come again every second, nor keep others' turns.
-            log.exception("a schedule's turn broke")
-            why = "the controller failed at it, which its log tells more of; please report it"
-            with self._database.write() as session:
-                turns.give_up(session, one, moment, why)
-            return
+        turn = turns.work_out(one, moment)
+        with self._database.write() as session:
+            taken = turns.take(session, self._vault, one, turn, moment)
         if taken is not None:
-            SCHEDULE_TURNS.labels(taken.turn_outcome).inc()
-            log.info("turn", schedule=taken.name, outcome=taken.turn_outcome, why=taken.turn_reason)
+            _count(taken)
             self._tell()
+
+    def _give_up(self, one: Due, moment: datetime) -> None:
+        why = "the controller failed at it, which its log tells more of; please report it"
+        with self._database.write() as session:
+            given_up = turns.give_up(session, one, moment, why)
+        if given_up is not None:
+            _count(given_up)
+
+
+def _count(row: Schedule) -> None:
+    SCHEDULE_TURNS.labels(row.turn_outcome).inc()
+    log.info("turn", schedule=row.name, outcome=row.turn_outcome, why=row.turn_reason)
 
 
 class Scheduler:

@@ -9,50 +9,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
-from dateutil import rrule
+from controller.schedules.recurrence import Frequency, Recurrence
 
 HORIZON = timedelta(days=3653)
 """How far ahead times are looked for."""
 LONGEST = 1000
 """Characters of a rule."""
+PAST = "all of its times are past"
+_EXAMPLE = "DTSTART;TZID=Europe/London:20300101T020000 RRULE:FREQ=DAILY;INTERVAL=1"
 _YEARS = range(2000, 2101)  # that a rule may begin in
-# dateutil looks for times until the year 9999. The calendar repeats itself every 400 years: rules are worked
-# out in its last repetition, so that one which never falls due costs 5 % of that.
-_SHIFT = 19 * 400
 _MOST_TIMES = 999  # of a COUNT, as AWX has it
 _FIRST, _LAST = 1900, 9000  # years that can be told in every time zone
 
 _START = re.compile(r"DTSTART(?:;TZID=(?P<zone>[^:;]+))?:(?P<time>\d{8}T\d{6})(?P<utc>Z?)")
 _UNTIL = re.compile(r"(?P<time>\d{8}T\d{6})(?P<utc>Z?)")
-_Frequency = Literal[0, 1, 2, 3, 4, 5]
-_FREQUENCIES: Mapping[str, _Frequency] = {
-    "MINUTELY": rrule.MINUTELY,
-    "HOURLY": rrule.HOURLY,
-    "DAILY": rrule.DAILY,
-    "WEEKLY": rrule.WEEKLY,
-    "MONTHLY": rrule.MONTHLY,
-    "YEARLY": rrule.YEARLY,
-}
-_STEPS = {
-    rrule.MINUTELY: timedelta(minutes=1),
-    rrule.HOURLY: timedelta(hours=1),
-    rrule.DAILY: timedelta(days=1),
-    rrule.WEEKLY: timedelta(weeks=1),
-}
 _DAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
-# dateutil's argument, and the numbers that may stand there.
+# What `Recurrence` has them as, and the numbers that may stand there.
 _NUMBERS = {
-    "BYMONTH": ("bymonth", 1, 12),
-    "BYMONTHDAY": ("bymonthday", -31, 31),
-    "BYHOUR": ("byhour", 0, 23),
-    "BYMINUTE": ("byminute", 0, 59),
-    "BYSETPOS": ("bysetpos", -366, 366),
+    "BYMONTH": ("months", 1, 12),
+    "BYMONTHDAY": ("month_days", -31, 31),
+    "BYHOUR": ("hours", 0, 23),
+    "BYMINUTE": ("minutes", 0, 59),
+    "BYSETPOS": ("places", -366, 366),
 }
 _REFUSED = {
     "BYYEARDAY": "BYYEARDAY is not taken, as AWX does not; name BYMONTH and BYMONTHDAY",
@@ -73,33 +57,14 @@ class Rule:
 
     text: str
     zone: ZoneInfo
-    _start: datetime  # like every time without a zone here, of a clock in that zone
-    _frequency: _Frequency
-    _interval: int
-    _count: int | None
-    _until: datetime | None
-    _by: Mapping[str, Any] = field(hash=False)
+    _recurrence: Recurrence  # on a clock in that zone
 
     def times(self, after: datetime) -> Iterator[datetime]:
         """The times after a moment, in UTC, as far as `HORIZON`."""
-        local = after.astimezone(self.zone).replace(tzinfo=None)
-        last = local + HORIZON
-        series = rrule.rrule(
-            self._frequency,
-            dtstart=_shifted(self._from(local)),
-            interval=self._interval,
-            count=self._count,
-            # dateutil takes one of the two.
-            until=_shifted(min(last, self._until or last)) if self._count is None else None,
-            cache=False,
-            **self._by,
-        )
-        for shifted in series:
-            time = shifted.replace(year=shifted.year - _SHIFT)
-            if time > last:
-                return
+        local = self._local(after)
+        for time in self._recurrence.times(local, local + HORIZON):
             moment = time.replace(tzinfo=self.zone).astimezone(UTC)
-            skipped = moment.astimezone(self.zone).replace(tzinfo=None) != time
+            skipped = self._local(moment) != time
             if moment > after and not skipped:
                 yield moment
 
@@ -107,13 +72,18 @@ class Rule:
         """The first time after a moment, or None where there is none any more."""
         return next(self.times(after), None)
 
-    def _from(self, local: datetime) -> datetime:
-        """A time shortly before another one, from which on the rule has the same times as from its start."""
-        step = _STEPS.get(self._frequency)
-        if step is None or self._count is not None or local <= self._start:
-            return self._start
-        step *= self._interval
-        return self._start + (local - self._start) // step * step
+    def over(self, moment: datetime) -> bool:
+        """Whether it had times, and has none after a moment, however long one waits."""
+        recurrence = self._recurrence
+        before = recurrence.start - timedelta(seconds=1)
+        past = recurrence.times(before, self._local(moment))
+        if recurrence.count is not None:
+            return sum(1 for _ in past) == recurrence.count
+        # Not all of them are looked at: there may be millions.
+        return bool(recurrence.until and next(past, None)) and self.following(moment) is None
+
+    def _local(self, moment: datetime) -> datetime:
+        return moment.astimezone(self.zone).replace(tzinfo=None)
 
 
 def parse(text: str) -> Rule:
@@ -126,7 +96,9 @@ def parse(text: str) -> Rule:
     starts = [word for word in words if word.upper().startswith("DTSTART")]
     rules = [word for word in words if word.upper().startswith("RRULE:")]
     others = [word for word in words if word not in starts and word not in rules]
-    faults = [f"{other[:50]!r} is neither DTSTART nor RRULE" for other in others]
+    if not starts and not rules:
+        raise ValueError(f"{' '.join(words)[:50]!r} is no rule; write it as {_EXAMPLE!r}")
+    faults = [f"{' '.join(others)[:50]!r} is neither DTSTART nor RRULE"] if others else []
     if len(starts) != 1:
         faults.append(
             "DTSTART must be there once, as DTSTART;TZID=Europe/London:20300101T020000 or "
@@ -148,9 +120,10 @@ def parse(text: str) -> Rule:
     faults += _odd(parts, frequency)
     if faults or start is None or zone is None or frequency is None:
         raise ValueError("; ".join(faults))
-    return Rule(
-        f"{starts[0]} {rules[0].upper()}", zone, start, frequency, interval or 1, count, until, by
-    )
+    recurrence = Recurrence(start, frequency, interval or 1, count, until, **by)
+    if not recurrence.possible:
+        raise ValueError("INTERVAL never meets the hours and minutes that are named")
+    return Rule(f"{starts[0]} {rules[0].upper()}", zone, recurrence)
 
 
 def check(text: str, moment: datetime) -> Rule:
@@ -160,13 +133,18 @@ def check(text: str, moment: datetime) -> Rule:
         ValueError: what is wrong with it.
     """
     rule = parse(text)
-    try:
-        coming = rule.following(moment)
-    except ValueError:  # dateutil's, of an interval that steps over all that is named
-        raise ValueError("INTERVAL never meets the hours and minutes that are named") from None
-    if coming is None:
-        raise ValueError("never falls due within the next ten years")
+    if rule.following(moment) is None:
+        past = rule.over(moment)
+        raise ValueError(PAST if past else "never falls due within the next ten years")
     return rule
+
+
+def zone_of(text: str) -> ZoneInfo:
+    """The zone that a kept rule's times are in; UTC where it is not taken any more."""
+    try:
+        return parse(text).zone
+    except ValueError:
+        return ZoneInfo("UTC")
 
 
 @cache
@@ -217,13 +195,15 @@ def _parts_of(text: str, faults: list[str]) -> dict[str, str]:
     return parts
 
 
-def _frequency_of(parts: Mapping[str, str], faults: list[str]) -> _Frequency | None:
+def _frequency_of(parts: Mapping[str, str], faults: list[str]) -> Frequency | None:
     given = parts.get("FREQ", "")
     if given == "SECONDLY":
         faults.append("FREQ=SECONDLY is not taken, as AWX does not; MINUTELY is")
-    elif given not in _FREQUENCIES:
-        faults.append(f"FREQ must be one of {', '.join(_FREQUENCIES)}")
-    return _FREQUENCIES.get(given)
+    elif given not in Frequency.__members__:
+        faults.append(f"FREQ must be one of {', '.join(Frequency)}")
+    else:
+        return Frequency(given)
+    return None
 
 
 def _until_of(
@@ -249,7 +229,7 @@ def _by_of(parts: Mapping[str, str], faults: list[str]) -> dict[str, Any]:
         if any(n is None or not least <= n <= most or (least < 0 and not n) for n in numbers):
             faults.append(f"{name} must hold numbers from {least} to {most}")
         elif numbers:
-            by[argument] = numbers
+            by[argument] = frozenset(numbers)
     if "BYDAY" in parts:
         days = parts["BYDAY"].split(",")
         if any(day not in _DAYS for day in days):
@@ -257,17 +237,17 @@ def _by_of(parts: Mapping[str, str], faults: list[str]) -> dict[str, Any]:
                 f"BYDAY must hold days of {','.join(_DAYS)}, without a number: AWX takes none"
             )
         else:
-            by["byweekday"] = [_DAYS.index(day) for day in days]
+            by["weekdays"] = frozenset(_DAYS.index(day) for day in days)
     if parts.get("WKST", "MO") not in _DAYS:
         faults.append(f"WKST must be one of {', '.join(_DAYS)}")
     else:
-        by["wkst"] = _DAYS.index(parts.get("WKST", "MO"))
+        by["week_start"] = _DAYS.index(parts.get("WKST", "MO"))
     return by
 
 
-def _odd(parts: Mapping[str, str], frequency: int | None) -> Iterator[str]:
+def _odd(parts: Mapping[str, str], frequency: Frequency | None) -> Iterator[str]:
     """What AWX may take, and what would cost it dearly: such a rule can be written in another way."""
-    if frequency not in (rrule.MINUTELY, rrule.HOURLY):
+    if frequency not in (Frequency.MINUTELY, Frequency.HOURLY):
         return
     name = parts["FREQ"]
     for refused in ("BYSETPOS", "BYMONTHDAY"):
@@ -299,7 +279,3 @@ def _time(text: str) -> datetime | None:
     except ValueError:
         return None
     return time if _FIRST < time.year < _LAST else None
-
-
-def _shifted(time: datetime) -> datetime:
-    return time.replace(year=time.year + _SHIFT)

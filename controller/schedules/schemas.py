@@ -115,7 +115,7 @@ class PreviewView(BaseModel):
 class TurnView(BaseModel):
     """What came of the last turn."""
 
-    due: datetime
+    due: Annotated[datetime, Field(description="In the schedule's time zone.")]
     at: Annotated[datetime, Field(description="When the controller dealt with it.")]
     outcome: Outcome
     reason: Annotated[str, Field(description="Why nothing was started; or empty.")]
@@ -172,8 +172,10 @@ class ScheduleSummary(BaseModel):
     updated: datetime
     removing: Annotated[bool, Field(description="It goes as soon as it is gone from AWX.")]
     next: Annotated[
-        datetime | None, Field(description="When its next turn is; null where there is none.")
+        datetime | None,
+        Field(description="When its next turn is, in its time zone; null where there is none."),
     ]
+    over: Annotated[str, Field(description="Why there will be no turn any more; or empty.")]
     turn: TurnView | None
     deployment: StartedView | None
     awx: Annotated[AwxView | None, Field(description="Null where it has nothing to do with AWX.")]

@@ -6,7 +6,8 @@ changes one vouches for all that it deploys, and with a revoked token its schedu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -14,18 +15,20 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from controller.audit.service import record
-from controller.auth.models import Scope, Token
 from controller.auth.principal import Principal
 from controller.auth.vault import Vault
 from controller.database import counters
 from controller.database.base import now
+from controller.database.chunks import chunks
 from controller.deployments import service as deployments
 from controller.deployments.choosing import asked_for
 from controller.deployments.models import Deployment
 from controller.deployments.schemas import DeploymentRequest
 from controller.errors import Conflict, Forbidden, Invalid, NotFound
+from controller.fleet.models import Host
+from controller.schedules import outcomes
 from controller.schedules.meaning import need_meaning
-from controller.schedules.models import Missed, Overlap, Place, Schedule
+from controller.schedules.models import Missed, Outcome, Overlap, Place, Schedule
 from controller.schedules.rules import Rule, check, parse
 from controller.schedules.schemas import ScheduleCreate, SchedulePatch
 from controller.settings import Settings
@@ -110,7 +113,10 @@ def hold(session: Session, by: Principal, name: str, if_match: str | None = None
 
 
 def sees(session: Session, by: Principal, row: Schedule) -> bool:
-    """Whether a token may know of a schedule: all of its hosts are the token's."""
+    """Whether a token may know of a schedule: all of its hosts that are left are the token's.
+
+    Where none is left, nobody can tell whose they were: then only its owner knows, and who has the whole fleet.
+    """
     if by.hostgroups is None:
         return True
     try:
@@ -118,8 +124,18 @@ def sees(session: Session, by: Principal, row: Schedule) -> bool:
     except Forbidden:
         return False
     except Invalid:
-        return True  # of its hosts some are gone
+        return row.token_id == by.token_id or _some_left(session, row)
     return True
+
+
+def _some_left(session: Session, row: Schedule) -> bool:
+    """Whether something is left of what a schedule names, by which its other readers are known."""
+    request = DeploymentRequest.model_validate(row.request)
+    # The token's hostgroups are its own by name, whether they are there or not.
+    return bool(request.hostgroups) or any(
+        session.scalar(select(Host.id).where(Host.name.in_(part)).limit(1))
+        for part in chunks(request.hosts)
+    )
 
 
 def listing(session: Session, by: Principal) -> list[Schedule]:
@@ -212,37 +228,12 @@ def run(session: Session, by: Principal, vault: Vault, row: Schedule) -> Deploym
 
 
 def plan_next(row: Schedule, moment: datetime) -> None:
-    """Set when the controller takes the next turn."""
+    """Set when the controller takes the next turn; never where its rule is not taken any more."""
     here = row.runs_in == Place.CONTROLLER and not row.awx_url and not row.removing
-    row.next_at = parse(row.rrule).following(moment) if here and row.enabled else None
-
-
-def owners(session: Session, rows: Sequence[Schedule]) -> Mapping[int, Token]:
-    """The tokens whose rights schedules have."""
-    ids = {row.token_id for row in rows}
-    return {token.id: token for token in session.scalars(select(Token).where(Token.id.in_(ids)))}
-
-
-def rights(session: Session, row: Schedule) -> Principal:
-    """Who a schedule's deployments are started as, with the rights of its owner at this moment.
-
-    Raises:
-        Forbidden: the owner's token was revoked, or has expired.
-    """
-    token = session.get_one(Token, row.token_id)
-    gone = "revoked" if token.revoked else ""
-    if token.expires and token.expires <= now():
-        gone = gone or "expired"
-    if gone:
-        raise Forbidden(
-            f"the token {token.name!r}, whose rights this schedule has, is {gone}",
-            hint="change the schedule with another token, which then vouches for it",
-        )
-    groups = None if token.hostgroups is None else frozenset(token.hostgroups)
-    # With a space, which no token's name has.
-    principal = Principal(f"schedule {row.name}", Scope(token.scope), groups)
-    principal.need(Scope.OPERATOR)
-    return principal
+    row.next_at = None
+    if here and row.enabled:
+        with suppress(ValueError):
+            row.next_at = parse(row.rrule).following(moment)
 
 
 def _configure(
@@ -253,6 +244,7 @@ def _configure(
     deploy: DeploymentRequest | None = values.pop("deploy", None)
     if "rrule" in values:
         values["rrule"] = rule_of(values["rrule"], moment).text
+    moved = any(getattr(row, name) != values[name] for name in _TIMING & values.keys())
     for name, value in values.items():
         setattr(row, name, value)
     if deploy is not None:
@@ -273,8 +265,18 @@ def _configure(
         _need_awx(settings)
     row.version += 1
     row.updated = moment
-    if _TIMING & values.keys():
-        plan_next(row, moment)
+    # What stays as it is must not do away with a turn that is due.
+    if moved or row.next_at is None:
+        _move(session, row, moment)
+
+
+def _move(session: Session, row: Schedule, moment: datetime) -> None:
+    """Set the next turn anew, and tell of one that is due and will not be taken."""
+    due = row.next_at
+    plan_next(row, moment)
+    if due is not None and due <= moment:
+        why = f"the schedule was changed before the turn of {outcomes.said(due, row)} was taken"
+        outcomes.note(session, row, due, moment, Outcome.MISSED, why)
 
 
 def _need_awx(settings: Settings) -> None:

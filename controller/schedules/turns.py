@@ -12,8 +12,6 @@ from datetime import datetime, timedelta
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
-from controller.audit.service import record
-from controller.auth.principal import CONTROLLER
 from controller.auth.vault import Vault
 from controller.awx.errors import sentence
 from controller.catalog.errors import CatalogError
@@ -21,15 +19,16 @@ from controller.deployments import service as deployments
 from controller.deployments.models import Deployment, Status
 from controller.deployments.schemas import DeploymentRequest
 from controller.errors import Forbidden, PlugfleetError, Unavailable
+from controller.schedules import outcomes
 from controller.schedules.models import Missed, Outcome, Overlap, Schedule
-from controller.schedules.rules import Rule, parse
-from controller.schedules.service import rights
+from controller.schedules.rights import rights
+from controller.schedules.rules import parse
 
 PROMPT = timedelta(seconds=60)
 """How late a turn may begin that nobody counts as missed: a controller has been started anew, or was busy."""
 _GRACE = 3600  # seconds, where `once` is asked for without a number
 # A clock that went back by more than this has made turns wait for a time that is far away.
-_WENT_BACK = timedelta(days=1)
+_WENT_BACK = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -38,35 +37,53 @@ class Due:
 
     Attributes:
         at: `next_at` as it was read; whoever moves it on takes the turn.
+        done: when the last turn fell due.
+        allowed: how late a turn may begin.
     """
 
     id: int
+    version: int
+    rrule: str
     at: datetime
+    done: datetime | None
+    allowed: timedelta
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What is to be done at a moment.
+
+    Attributes:
+        since: the first time that nobody dealt with, or None where `next_at` was wrong and no turn has come.
+        last: the last one that may still begin, or None where all are too late.
+        following: the first time to come.
+    """
+
+    since: datetime | None
+    last: datetime | None
+    following: datetime | None
 
 
 def due(session: Session, moment: datetime) -> list[Due]:
     """The schedules whose turn has come, the one that waits longest first."""
-    found = session.execute(
-        select(Schedule.id, Schedule.next_at)
-        .where(Schedule.next_at <= moment)
-        .order_by(Schedule.next_at)
-    )
-    return [Due(id, at) for id, at in found if at]
+    query = select(Schedule).where(Schedule.next_at <= moment).order_by(Schedule.next_at)
+    return [_due(row, row.next_at) for row in session.scalars(query) if row.next_at]
 
 
 def misled(session: Session, moment: datetime) -> list[Due]:
     """Schedules whose next turn comes of a clock that was far ahead, and would wait until it is true."""
     ahead = moment + _WENT_BACK
-    found = session.execute(
-        select(Schedule.id, Schedule.next_at).where(
-            or_(Schedule.turn_at > ahead, Schedule.updated > ahead), Schedule.next_at.is_not(None)
-        )
+    query = select(Schedule).where(
+        or_(Schedule.turn_at > ahead, Schedule.updated > ahead), Schedule.next_at.is_not(None)
     )
-    return [Due(id, at) for id, at in found if at]
+    return [_due(row, row.next_at) for row in session.scalars(query) if row.next_at]
 
 
 def lead_back(session: Session, one: Due, moment: datetime) -> None:
-    """Let a schedule that was misled go by the clock as it is now."""
+    """Let a schedule that was misled go by the clock as it is now.
+
+    Its `turn_due` stays: when that comes again, or the clock was wrong only now, the turn is not taken twice.
+    """
     row = session.scalar(select(Schedule).where(Schedule.id == one.id).with_for_update())
     if row is not None and row.next_at == one.at:
         row.next_at = parse(row.rrule).following(moment)
@@ -74,8 +91,35 @@ def lead_back(session: Session, one: Due, moment: datetime) -> None:
         row.turn_at = row.turn_at and min(row.turn_at, moment)
 
 
-def take(session: Session, vault: Vault, one: Due, moment: datetime) -> Schedule | None:
-    """Take a turn; None where another controller was faster, or it is no longer wanted.
+def work_out(one: Due, moment: datetime) -> Turn:
+    """What is to be done of a schedule whose turn has come; this asks no database.
+
+    Raises:
+        ValueError: its rule is not taken any more.
+    """
+    rule = parse(one.rrule)
+    since: datetime | None = one.at
+    if one.done and one.at <= one.done <= moment:
+        since = rule.following(one.done)  # clocks disagree; these times were dealt with
+    elif rule.following(one.at - timedelta(seconds=1)) != one.at:
+        # The time zone's rules have changed since it was worked out.
+        since = rule.following(max(moment - one.allowed, one.done or moment - one.allowed))
+    if since is None or since > moment:
+        return Turn(None, None, since)
+    last = None
+    # Not from `since` on: a rule of every minute has a million times in two years of silence.
+    for time in rule.times(max(since - timedelta(seconds=1), moment - one.allowed)):
+        if time > moment:
+            return Turn(since, last, time)
+        last = time
+    return Turn(since, last, None)
+
+
+def take(session: Session, vault: Vault, one: Due, turn: Turn, moment: datetime) -> Schedule | None:
+    """Take a turn; None where another controller was faster, it is no longer wanted, or has not come.
+
+    Args:
+        turn: as `work_out` says.
 
     Raises:
         Unavailable: the database does not answer; the turn is still to be taken.
@@ -83,61 +127,52 @@ def take(session: Session, vault: Vault, one: Due, moment: datetime) -> Schedule
     row = session.scalar(select(Schedule).where(Schedule.id == one.id).with_for_update())
     if row is None:
         return None
-    rule = parse(row.rrule)
-    last, following = _around(rule, one.at, moment, _allowed(row))
     # Compared and set: PostgreSQL's reader may have waited here for another controller's turn.
     claimed = session.execute(
         update(Schedule)
-        .where(Schedule.id == one.id, Schedule.next_at == one.at)
-        .values(next_at=following)
+        .where(Schedule.id == one.id, Schedule.next_at == one.at, Schedule.version == one.version)
+        .values(next_at=turn.following)
         .returning(Schedule.id)
     ).all()
-    if not claimed:
+    if not claimed or turn.since is None:
         return None
     session.refresh(row)
-    _note(row, last or one.at, moment, *_carry_out(session, vault, row, one.at, last))
-    if row.turn_outcome != Outcome.STARTED:
-        told = {"outcome": row.turn_outcome, "reason": row.turn_reason}
-        record(session, CONTROLLER, "schedule.turn", "schedule", row.name, None, told)
+    outcome, reason = _carry_out(session, vault, row, turn.since, turn.last)
+    outcomes.note(session, row, turn.last or turn.since, moment, outcome, reason)
     return row
 
 
-def give_up(session: Session, one: Due, moment: datetime, reason: str) -> None:
-    """Let a turn that cannot be taken be over, so that it is not tried for ever."""
+def give_up(session: Session, one: Due, moment: datetime, reason: str) -> Schedule | None:
+    """Let a turn that cannot be taken be over, so that it is not tried for ever.
+
+    Returns:
+        The schedule, or None where another controller has dealt with it.
+    """
     row = session.scalar(select(Schedule).where(Schedule.id == one.id).with_for_update())
     if row is None or row.next_at != one.at:
-        return
-    row.next_at = parse(row.rrule).following(max(moment, one.at))
-    _note(row, one.at, moment, Outcome.FAILED, reason)
-    told = {"outcome": row.turn_outcome, "reason": reason}
-    record(session, CONTROLLER, "schedule.turn", "schedule", row.name, None, told)
+        return None
+    try:
+        row.next_at = parse(row.rrule).following(max(moment, one.at))
+    except Exception as error:
+        row.next_at = None
+        reason = f"its rule cannot be worked out any more, change it: {error}"
+    outcomes.note(session, row, one.at, moment, Outcome.FAILED, reason)
+    return row
 
 
-def _allowed(row: Schedule) -> timedelta:
-    """How late a turn may begin."""
-    if row.missed != Missed.ONCE:
-        return PROMPT
-    return timedelta(seconds=row.grace or _GRACE)
-
-
-def _around(
-    rule: Rule, at: datetime, moment: datetime, allowed: timedelta
-) -> tuple[datetime | None, datetime | None]:
-    """The last time that may still begin, and the first one to come."""
-    last = None
-    # Not from `at` on: a rule of every minute has a million times in two years of silence.
-    for time in rule.times(max(at - timedelta(seconds=1), moment - allowed)):
-        if time > moment:
-            return last, time
-        last = time
-    return last, None
+def _due(row: Schedule, at: datetime) -> Due:
+    allowed = PROMPT
+    if row.missed == Missed.ONCE:
+        allowed = timedelta(seconds=row.grace or _GRACE)
+    return Due(row.id, row.version, row.rrule, at, row.turn_due, allowed)
 
 
 def _carry_out(
     session: Session, vault: Vault, row: Schedule, at: datetime, last: datetime | None
 ) -> tuple[Outcome, str]:
     if last is None:
-        return Outcome.MISSED, f"no controller took the turn of {_said(at)} in time"
+        late = f"no controller took the turn of {outcomes.said(at, row)} in time"
+        return Outcome.MISSED, f"{late}: none ran, or the database was away"
     if going := _going_on(session, row):
         return Outcome.OVERLAP, going
     try:
@@ -153,7 +188,7 @@ def _carry_out(
     except CatalogError as error:
         return Outcome.FAILED, str(error)
     row.deployment_id = deployment.id
-    return Outcome.STARTED, f"turns since {_said(at)} were missed" if last > at else ""
+    return Outcome.STARTED, f"turns since {outcomes.said(at, row)} were missed" if last > at else ""
 
 
 def _going_on(session: Session, row: Schedule) -> str:
@@ -165,12 +200,3 @@ def _going_on(session: Session, row: Schedule) -> str:
         return ""
     does = "waits still" if before.status == Status.QUEUED else "goes on still"
     return f"deployment {before.id}, of a turn before, {does}"
-
-
-def _note(row: Schedule, at: datetime, moment: datetime, outcome: Outcome, reason: str) -> None:
-    row.turn_due, row.turn_at = at, moment
-    row.turn_outcome, row.turn_reason = outcome.value, reason
-
-
-def _said(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from itertools import islice
 
@@ -11,7 +12,8 @@ from sqlalchemy.orm import Session
 
 from controller.deployments.models import Deployment
 from controller.schedules.models import Missed, Outcome, Overlap, Place, Schedule
-from controller.schedules.rules import parse
+from controller.schedules.rights import owners
+from controller.schedules.rules import PAST, parse, zone_of
 from controller.schedules.schemas import (
     AwxJobView,
     AwxView,
@@ -20,7 +22,6 @@ from controller.schedules.schemas import (
     StartedView,
     TurnView,
 )
-from controller.schedules.service import owners
 
 _TIMES = 5
 
@@ -51,6 +52,7 @@ def summaries(
             updated=row.updated,
             removing=row.removing,
             next=_next(row, moment),
+            over=_over(row, moment),
             turn=_turn(row),
             deployment=started.get(row.deployment_id or 0),
             awx=_awx(row),
@@ -62,22 +64,40 @@ def summaries(
 def view(session: Session, row: Schedule, moment: datetime) -> ScheduleView:
     """A schedule with all that is known of it, at a moment."""
     [summary] = summaries(session, [row], moment)
-    rule = parse(row.rrule)
-    times = [time.astimezone(rule.zone) for time in islice(rule.times(moment), _TIMES)]
+    times: list[datetime] = []
+    with suppress(ValueError):
+        times = [_local(row, time) for time in islice(parse(row.rrule).times(moment), _TIMES)]
     return ScheduleView(**summary.model_dump(), deploy=row.request, times=times)
 
 
 def _next(row: Schedule, moment: datetime) -> datetime | None:
-    if row.runs_in != Place.AWX:
-        return row.next_at
-    return parse(row.rrule).following(moment) if row.enabled and not row.removing else None
+    following = row.next_at
+    if row.runs_in == Place.AWX and row.enabled and not row.removing:
+        with suppress(ValueError):
+            following = parse(row.rrule).following(moment)
+    return following and _local(row, following)
+
+
+def _over(row: Schedule, moment: datetime) -> str:
+    if not row.enabled or row.removing:
+        return ""
+    try:
+        rule = parse(row.rrule)
+    except ValueError as error:
+        return f"its rule is not taken any more: {error}"
+    return PAST if row.next_at is None and rule.over(moment) else ""
+
+
+def _local(row: Schedule, time: datetime) -> datetime:
+    """A time of a schedule's rule, in the rule's zone."""
+    return time.astimezone(zone_of(row.rrule))
 
 
 def _turn(row: Schedule) -> TurnView | None:
     if row.turn_due is None or row.turn_at is None:
         return None
     return TurnView(
-        due=row.turn_due,
+        due=_local(row, row.turn_due),
         at=row.turn_at,
         outcome=Outcome(row.turn_outcome),
         reason=row.turn_reason,

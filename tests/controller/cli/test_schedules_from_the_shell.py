@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from controller.catalog.models import ReleaseRow
+from controller.schedules.models import Schedule
 from tests.controller.cli.conftest import Command
 from tests.controller.server import Api
 
@@ -24,7 +25,7 @@ def groups(api: Api) -> Api:
 
 def test_a_schedule_from_its_making_to_its_end(groups: Api, plugfleet: Command) -> None:
     said = plugfleet("schedule", "add", "nightly", RULE, "-g", "web", "--batch", 5, "--check").out
-    assert said == "Added schedule nightly. Its next turn: 2030-07-01T01:00:00Z.\n"
+    assert said == "Added schedule nightly. Its next turn: 2030-07-01T02:00:00+01:00.\n"
     assert "nightly" in plugfleet("schedule", "list").out
     shown = plugfleet("schedule", "show", "nightly").out
     assert "hostgroups=web, check=yes, batch_size=5" in shown
@@ -54,7 +55,19 @@ def test_a_rule_is_tried(groups: Api, plugfleet: Command) -> None:
     said = plugfleet("schedule", "preview", RULE, "--count", 2).out
     assert said == "2030-07-01T02:00:00+01:00\n2030-07-02T02:00:00+01:00\n"
     said = plugfleet("schedule", "preview", "every night", code=2).err
-    assert "'every' is neither DTSTART nor RRULE" in said
+    assert "'every night' is no rule; write it as 'DTSTART;TZID=Europe/London:2030" in said
+
+
+def test_a_schedule_that_is_over_says_so(groups: Api, plugfleet: Command) -> None:
+    plugfleet("schedule", "add", "nightly", RULE)
+    with groups.context.database.write() as session:
+        past = {"rrule": RULE.replace("2030", "2020") + ";COUNT=3", "next_at": None}
+        session.query(Schedule).update(past)
+    listed = plugfleet("schedule", "list").out
+    assert "over" in listed and "all of its times are past" in listed
+    assert "all of its times are past" in plugfleet("schedule", "show", "nightly").out
+    said = plugfleet("schedule", "edit", "nightly", "--description", "it was").out
+    assert said == "Changed schedule nightly. Its next turn: none; all of its times are past.\n"
 
 
 def test_what_is_wrong_is_said(groups: Api, plugfleet: Command) -> None:

@@ -10,6 +10,7 @@ import pytest
 from controller.auth.models import Scope
 from controller.catalog.models import ReleaseRow
 from controller.database.engine import Database
+from controller.schedules.models import Schedule
 from tests.controller.deployments.conftest import eventually, sqlite_only
 from tests.controller.schedules.conftest import NIGHTLY
 from tests.controller.server import Api
@@ -59,7 +60,7 @@ def test_a_schedule_is_made_once_for_a_key_and_its_name_is_taken_once(fleet: Api
 
 
 BAD: list[tuple[dict[str, Any], str, str]] = [
-    ({"rrule": "FREQ=DAILY"}, "body.rrule", "DTSTART must be there once"),
+    ({"rrule": "every day at 2"}, "body.rrule", "is no rule; write it as 'DTSTART;TZID=Europe"),
     ({"rrule": "x" * 2000}, "body.rrule", "at most 1000"),
     ({"name": "a b"}, "body.name", "letters, digits"),
     ({"name": "n" * 81}, "body.name", "at most 80"),
@@ -122,6 +123,66 @@ def test_a_limited_token_sees_and_makes_schedules_of_its_own_hosts(fleet: Api) -
         assert limited.post(f"schedules/{name}/run").status_code == 404
     assert limited.patch("schedules/web", json={"deploy": {}}).status_code == 403
     assert len(fleet.get("schedules")["items"]) == 4
+
+
+def test_a_schedule_whose_hosts_are_gone_is_shown_to_those_who_knew_them(fleet: Api) -> None:
+    owner, other = (fleet.connect(fleet.token_of(Scope.OPERATOR, ["web", "db"])) for _ in range(2))
+    stranger = fleet.connect(fleet.token_of(Scope.OPERATOR, ["web"]))
+    fleet.send("POST", "hosts", 201, json={"name": "db2", "hostgroups": ["db"]})
+    for name, deploy in (("host", {"hosts": ["db1", "db2"]}), ("group", {"hostgroups": ["db"]})):
+        body = {"name": name, "rrule": NIGHTLY, "deploy": deploy}
+        assert owner.post("schedules", json=body).status_code == 201
+
+    def seen(by: Any) -> list[str]:
+        return [one["name"] for one in by.get("schedules").json()["items"]]
+
+    fleet.send("DELETE", "hosts/db1", 204)
+    assert (seen(owner), seen(other), seen(stranger)) == (["group", "host"], ["group", "host"], [])
+    fleet.send("DELETE", "hosts/db2", 204)
+    fleet.send("DELETE", "hostgroups/db", 204)
+    assert (seen(owner), seen(other), seen(stranger)) == (["group", "host"], ["group"], [])
+    assert stranger.delete("schedules/host").status_code == 404
+    assert stranger.patch("schedules/host", json={"enabled": False}).status_code == 404
+    assert owner.delete("schedules/host").status_code == 204
+
+
+@sqlite_only
+def test_a_rule_that_is_not_taken_any_more_is_shown_as_such(fleet: Api) -> None:
+    fleet.send("POST", "schedules", 201, json=NEW)
+    with fleet.context.database.write() as session:
+        session.query(Schedule).update({"rrule": NIGHTLY.replace(":", ";TZID=US/Gone:", 1)})
+    shown = fleet.get("schedules/nightly")
+    assert (shown["times"], shown["next"]) == ([], "2030-01-01T02:00:00Z")
+    assert shown["over"].startswith("its rule is not taken any more: ")
+    assert "there is no time zone 'US/Gone'" in shown["over"]
+    assert fleet.get("schedules")["items"][0]["over"] == shown["over"]
+    assert fleet.send("PATCH", "schedules/nightly", 200, json={"rrule": NIGHTLY})["over"] == ""
+
+
+@sqlite_only
+def test_a_schedule_whose_times_are_all_past_says_so(fleet: Api) -> None:
+    rule = NIGHTLY.replace("2030", "2020") + ";COUNT=3"
+    problem = fleet.send("POST", "schedules", 422, json=NEW | {"rrule": rule})
+    assert "all of its times are past" in problem["detail"]
+    assert fleet.send("POST", "schedules", 201, json=NEW)["over"] == ""
+    with fleet.context.database.write() as session:
+        session.query(Schedule).update({"rrule": rule, "next_at": None})
+    shown = fleet.send("PATCH", "schedules/nightly", 200, json={"enabled": True})
+    assert (shown["next"], shown["over"]) == (None, "all of its times are past")
+    assert fleet.send("PATCH", "schedules/nightly", 200, json={"enabled": False})["over"] == ""
+
+
+@sqlite_only
+def test_all_times_of_a_rule_are_shown_in_its_zone(fleet: Api) -> None:
+    rule = "DTSTART;TZID=Europe/London:20300701T020000 RRULE:FREQ=DAILY;INTERVAL=1"
+    made = fleet.send("POST", "schedules", 201, json=NEW | {"rrule": rule})
+    assert made["next"] == made["times"][0] == "2030-07-01T02:00:00+01:00"
+    with fleet.context.database.write() as session:
+        then = datetime(2026, 7, 1, 1, tzinfo=UTC)
+        session.query(Schedule).update(
+            {"turn_due": then, "turn_at": then, "turn_outcome": "missed"}
+        )
+    assert fleet.get("schedules/nightly")["turn"]["due"] == "2026-07-01T02:00:00+01:00"
 
 
 @sqlite_only

@@ -223,10 +223,7 @@ def test_one_that_was_perhaps_made_is_looked_for_before_it_runs_here(kept: Kept)
 def test_one_that_a_slow_awx_may_still_make_does_not_run_here(
     kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("controller.awx.transport._ANSWER", 0.5)
-    kept.book.add(runs_in="awx")
-    kept.stage.stand_in.faults.set(where="POST .*/schedules/", slow=1.2)
-    kept.keep()
+    _ask_a_slow_awx(kept, monkeypatch)
     kept.book.change(runs_in="controller")
     row = kept.keep()
     assert row and row.next_at is None and kept.there == []
@@ -248,6 +245,22 @@ def test_one_that_awx_was_perhaps_never_asked_for_runs_here_in_the_end(kept: Kep
     row = kept.keep()
     assert row and row.next_at == at("2030-01-01 02:00")
     assert not row.awx_url and not row.awx_problem
+
+
+@sqlite_only
+def test_a_refusal_does_not_settle_what_was_not_answered_before(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = _ask_a_slow_awx(kept, monkeypatch)
+    faults.set(slow=0.0, statuses=[503])
+    assert "HTTP 503" in kept.state()
+    faults.set(where="nothing")
+    kept.book.change(runs_in="controller")
+    row = kept.keep()
+    assert row and row.next_at is None
+    assert eventually(10, lambda: kept.there), "it has made it after all"
+    row = kept.keep()
+    assert row and (kept.there, row.next_at) == ([], at("2030-01-01 02:00"))
 
 
 def test_one_that_was_removed_in_awx_comes_back(kept: Kept) -> None:
@@ -326,14 +339,71 @@ def test_a_description_that_looks_like_a_mark_is_none(kept: Kept) -> None:
     assert kept.state() == "in step" and kept.only()["id"] == number
 
 
-def test_one_of_ours_that_no_schedule_is_for_is_removed(kept: Kept) -> None:
+@pytest.mark.parametrize("others", [True, False])
+def test_one_that_was_forgotten_here_is_removed_there_when_awx_answers(
+    kept: Kept, others: bool
+) -> None:
     kept.book.add(runs_in="awx")
     kept.keep()
+    kept.stage.stand_in.down()
     kept.book.remove(forget=True)
-    assert kept.there, "it is forgotten here"
-    kept.book.add("other", runs_in="awx")
+    if others:
+        kept.book.add("other", runs_in="awx")
     kept.keep()
-    assert [one["name"] for one in kept.there] == ["plugfleet schedule other"]
+    kept.stage.stand_in.up()
+    kept.keep()
+    left = ["plugfleet schedule other"] if others else []
+    assert [one["name"] for one in kept.there] == left
+
+
+def test_one_of_ours_that_our_token_may_not_remove_stops_no_other(kept: Kept) -> None:
+    with kept.book.database.read() as session:
+        mark = f"[plugfleet schedule 999 of {marks.installation(session)}]"
+    body = {"name": "administrator's", "rrule": NIGHTLY, "description": mark}
+    path = f"job_templates/{kept.stage.template}/schedules/"
+    kept.stage.awx.send("POST", path, 201, json=body)
+    kept.book.add(runs_in="awx")
+    assert kept.state() == "in step"
+    kept.book.change(runs_in="controller")
+    row = kept.keep()
+    assert row and row.next_at == at("2030-01-01 02:00")
+    assert [one["name"] for one in kept.there] == ["administrator's"]
+
+
+def test_one_that_cannot_be_kept_stops_no_other(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept.book.add("aaa", runs_in="awx")
+    kept.book.add(runs_in="awx")
+    real = marks.fields
+
+    def break_once(row: Schedule, installed: str) -> dict[str, Any]:
+        if row.name == "aaa":
+            raise ZeroDivisionError("by zero")
+        return real(row, installed)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(marks, "fields", break_once)
+        assert kept.state() == "in step"
+    said = awx_state(kept.book.row("aaa"))
+    assert "the controller failed at it, please report it: by zero" in said
+    kept.keep()
+    assert awx_state(kept.book.row("aaa")) == "in step"
+
+
+@sqlite_only
+def test_one_whose_time_zone_is_known_to_awx_alone_stays_in_step_and_can_be_moved(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept.book.add(
+        runs_in="awx", rrule=NIGHTLY.replace(":", ";TZID=Europe/London:", 1).replace("Z ", " ")
+    )
+    kept.keep()
+    monkeypatch.setattr("controller.schedules.rules._zones", frozenset)
+    assert kept.state() == "in step"
+    kept.book.change(runs_in="controller")
+    row = kept.keep()
+    assert row and (kept.there, row.next_at) == ([], None)
 
 
 def test_it_never_runs_in_both_when_it_moves(kept: Kept) -> None:
@@ -482,6 +552,16 @@ def test_a_running_controller_brings_awx_in_step_by_itself(api: Api, stage: Stag
     gone = api.send("DELETE", "schedules/nightly", 202)
     assert gone["removing"] and gone["next"] is None
     assert eventually(10, lambda: api.client.get("schedules/nightly").status_code == 404)
+
+
+def _ask_a_slow_awx(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Have `nightly` made by an AWX that does it after nobody waits any more; returns its faults."""
+    monkeypatch.setattr("controller.awx.transport._ANSWER", 0.5)
+    kept.book.add(runs_in="awx")
+    faults = kept.stage.stand_in.faults
+    faults.set(where="POST .*/schedules/", slow=1.2)
+    kept.keep()
+    return faults
 
 
 def _job(kept: Kept) -> AwxJobView | None:

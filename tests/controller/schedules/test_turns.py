@@ -19,12 +19,14 @@ from controller.deployments import service as deployments
 from controller.deployments.models import Status
 from controller.errors import Forbidden, Unavailable
 from controller.fleet.models import Host, Hostgroup, Membership
-from controller.schedules import turns
+from controller.operations.metrics import REGISTRY
+from controller.schedules import outcomes, service, turns
 from controller.schedules.flow import Turner
 from controller.schedules.models import Outcome, Schedule
 from tests.controller.deployments.conftest import sqlite_only
-from tests.controller.schedules.conftest import Book, at
+from tests.controller.schedules.conftest import NIGHTLY, Book, at
 
+GONE = "DTSTART;TZID=US/Gone:20300101T020000 RRULE:FREQ=DAILY;INTERVAL=1"
 MINUTELY = "DTSTART:20300101T020000Z RRULE:FREQ=MINUTELY;INTERVAL=1"
 
 
@@ -65,9 +67,11 @@ def test_one_who_read_that_a_turn_is_due_and_comes_late_takes_none(book: Book) -
     book.add()
     with book.database.read() as session:
         [due] = turns.due(session, at("2030-01-01 02:00:01"))
+    late = at("2030-01-01 02:00:02")
+    turn = turns.work_out(due, late)
     book.look("2030-01-01 02:00:01")
     with book.database.write() as session:
-        assert turns.take(session, book.context.vault, due, at("2030-01-01 02:00:02")) is None
+        assert turns.take(session, book.context.vault, due, turn, late) is None
     assert len(book.deployments()) == 1
 
 
@@ -84,7 +88,7 @@ def test_a_controller_that_is_killed_within_a_turn_leaves_it_to_the_next(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(turns, "_note", killed)  # when the deployment is queued already
+        patch.setattr(outcomes, "note", killed)  # when the deployment is queued already
         with pytest.raises(Killed):
             book.look("2030-01-01 02:00:01")
     assert book.deployments() == []
@@ -128,7 +132,8 @@ def test_after_downtime_there_is_one_turn_at_most(
 def test_a_turn_that_was_missed_is_told(book: Book) -> None:
     book.add()
     row = book.look("2030-01-01 05:00")
-    assert row.turn_reason == "no controller took the turn of 2030-01-01 02:00:00 UTC in time"
+    late = "no controller took the turn of 2030-01-01 02:00:00 UTC in time"
+    assert row.turn_reason == f"{late}: none ran, or the database was away"
     assert _audited(book) == [{"outcome": "missed", "reason": row.turn_reason}]
     book.change(missed="once", grace=604800)
     row = book.look("2030-01-05 05:00")
@@ -144,6 +149,60 @@ def test_a_clock_that_goes_back_repeats_no_turn(book: Book) -> None:
     book.look("2030-01-01 01:30")
     book.look("2030-01-01 02:00:01")
     assert len(book.deployments()) == 1
+
+
+@sqlite_only
+@pytest.mark.parametrize(
+    ("missed", "right"), [(None, "2030-01-05 02:00:40"), ("once", "2030-01-05 02:40")]
+)
+def test_a_clock_that_goes_back_for_days_and_right_again_repeats_no_turn(
+    book: Book, missed: str | None, right: str
+) -> None:
+    book.add(missed=missed)
+    book.look("2030-01-05 02:00:01")
+    book.end()
+    book.look("2030-01-02 12:00")
+    row = book.look(right)
+    assert (row.turn_outcome, row.next_at) == ("started", at("2030-01-06 02:00"))
+    assert row.turn_due == at("2030-01-05 02:00") and len(book.deployments()) == 1
+    book.look("2030-01-06 02:00:01")
+    assert len(book.deployments()) == 2
+
+
+@sqlite_only
+def test_controllers_whose_clocks_are_days_apart_take_a_turn_once(book: Book) -> None:
+    book.add()
+    for second in range(1, 20, 2):
+        book.look(f"2030-01-05 02:00:{second:02}")
+        book.end()
+        book.look(f"2030-01-02 12:00:{second:02}")
+    assert len(book.deployments()) == 1
+
+
+@sqlite_only
+def test_a_clock_that_was_hours_ahead_for_a_moment_silences_no_schedule(book: Book) -> None:
+    book.add(rrule="DTSTART:20300101T000000Z RRULE:FREQ=HOURLY;INTERVAL=1")
+    for moment in ("2030-01-05 00:00:01", "2030-01-05 20:00:01", "2030-01-05 00:00:30"):
+        book.look(moment)
+        book.end()
+    for hour in range(1, 6):
+        book.look(f"2030-01-05 {hour:02}:00:01")
+        book.end()
+    assert len(book.deployments()) == 2 + 5
+
+
+@sqlite_only
+@pytest.mark.parametrize("wrong", ["2030-01-05 01:00", "2030-01-05 03:00"])
+def test_a_next_turn_that_is_no_time_of_the_rule_any_more_is_set_anew(
+    book: Book, wrong: str
+) -> None:
+    book.add()
+    with book.database.write() as session:  # as older rules of the time zone had it
+        session.execute(update(Schedule).values(next_at=at(wrong)))
+    row = book.look(f"{wrong}:01")
+    right = at("2030-01-05 02:00") if at(wrong) < at("2030-01-05 02:00") else at("2030-01-06 02:00")
+    assert (row.turn_outcome, row.next_at, book.deployments()) == ("", right, [])
+    assert book.look(f"{right:%Y-%m-%d} 02:00:01").turn_outcome == "started"
 
 
 @sqlite_only
@@ -212,6 +271,31 @@ def test_a_change_that_is_not_about_time_keeps_a_turn_that_is_due(book: Book) ->
 
 
 @sqlite_only
+def test_a_change_that_changes_nothing_keeps_a_turn_that_is_due(
+    book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book.add()
+    monkeypatch.setattr(service, "now", lambda: at("2030-01-01 02:00:00") + timedelta(seconds=0.4))
+    book.change(enabled=True, rrule=f" {NIGHTLY}\n", runs_in="controller")
+    assert book.row().next_at == at("2030-01-01 02:00")
+    assert book.look("2030-01-01 02:00:01").turn_outcome == "started"
+
+
+@pytest.mark.parametrize("change", [{"enabled": False}, {"rrule": MINUTELY}])
+def test_a_turn_that_a_change_does_away_with_is_missed(
+    book: Book, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    book.add()
+    monkeypatch.setattr(service, "now", lambda: at("2030-01-01 02:00:01"))
+    book.change(**change)
+    row = book.row()
+    said = "the schedule was changed before the turn of 2030-01-01 02:00:00 UTC was taken"
+    assert (row.turn_outcome, row.turn_reason) == ("missed", said)
+    assert row.turn_due == at("2030-01-01 02:00") and book.deployments() == []
+    assert _audited(book) == [{"outcome": "missed", "reason": said}]
+
+
+@sqlite_only
 def test_a_rule_that_comes_to_its_end_takes_its_last_turn(book: Book) -> None:
     book.add(rrule="DTSTART:20300101T020000Z RRULE:FREQ=DAILY;INTERVAL=1;COUNT=2")
     book.look("2030-01-01 02:00:01")
@@ -267,6 +351,46 @@ def test_a_surprise_ends_the_turn_and_keeps_no_other_schedule(
     assert row.turn_outcome == "failed" and "please report it" in row.turn_reason
     assert row.next_at == at("2030-01-02 02:00")
     assert [deployment.by for deployment in book.deployments()] == ["schedule other"]
+
+
+@sqlite_only
+@pytest.mark.parametrize("moment", ["2030-01-01 02:00:01", "2029-12-31 12:00"])
+def test_a_rule_that_is_not_taken_any_more_keeps_no_other_schedule(book: Book, moment: str) -> None:
+    book.add("aaa")
+    book.add(rrule=MINUTELY)
+    before = _metric("failed")
+    with book.database.write() as session:
+        gone = {"rrule": GONE, "updated": at("2039-01-01 00:00")}  # a clock was ahead
+        session.execute(update(Schedule).where(Schedule.name == "aaa").values(gone))
+    book.look(moment)
+    row = book.row("aaa")
+    assert (row.next_at, row.turn_outcome) == (None, "failed")
+    assert "its rule cannot be worked out any more" in row.turn_reason
+    assert "no time zone 'US/Gone'" in row.turn_reason
+    assert _metric("failed") == before + 1
+    assert book.look("2030-01-01 02:00:02").turn_outcome == "started"
+    book.change("aaa", rrule=NIGHTLY)
+    assert book.row("aaa").next_at
+
+
+@sqlite_only
+def test_a_database_that_fails_at_one_schedule_keeps_no_other(
+    book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book.add("aaa", deploy={"hostgroups": ["db"]})
+    book.add()
+    real = deployments.start
+
+    def away_once(*given: Any) -> Any:
+        if given[3].hostgroups == ["db"]:
+            raise Unavailable("away")
+        return real(*given)
+
+    monkeypatch.setattr(deployments, "start", away_once)
+    with pytest.raises(Unavailable):
+        book.look("2030-01-01 02:00:01")
+    assert [deployment.by for deployment in book.deployments()] == ["schedule nightly"]
+    assert book.row("aaa").next_at == at("2030-01-01 02:00"), "to be taken when it answers"
 
 
 @sqlite_only
@@ -335,3 +459,7 @@ def _audited(book: Book) -> list[Any]:
     with book.database.read() as session:
         rows = session.query(AuditEntry).filter_by(action="schedule.turn").order_by(AuditEntry.id)
         return [row.after for row in rows]
+
+
+def _metric(outcome: str) -> float:
+    return REGISTRY.get_sample_value("plugfleet_schedule_turns_total", {"outcome": outcome}) or 0.0
