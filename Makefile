@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 
-.PHONY: help demo test lint lint-types lint-style bench-deploy bench-overhead bench-executor bench-manifests bench-controller bench-events bench-heartbeats bench-awx bench-wave docs lock clean
+.PHONY: help demo test pytest lint lint-types lint-style bench-deploy bench-overhead bench-executor bench-manifests bench-controller bench-events bench-heartbeats bench-awx bench-wave docs lock clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -28,11 +28,13 @@ demo: $(VENV)/.installed  ## run the main job on three demo hosts of this machin
 
 # What Python compiles is kept, whatever the environment says: the tests start it many hundred times.
 test: export PYTHONDONTWRITEBYTECODE :=
-# Four on two cores: much of what is tested waits. In the order of the folders: ends with short files.
 test: $(VENV)/.test-installed  ## install what the tests need, then lint, types and all tests
 	@tests/install-packages
-	@$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations=15
+	@$(MAKE) --no-print-directory -j 3 lint-types lint-style pytest
+
+# Five on two cores: much of what is tested waits. In the order of the folders: ends with short files.
+pytest: $(VENV)/.test-installed
+	$(BIN)/python -m pytest -n 5 --dist loadfile --no-loadscope-reorder --durations=15
 
 lint: $(VENV)/.test-installed  ## ruff, mypy, import-linter, vermin, ansible-lint
 	@$(MAKE) --no-print-directory -j 2 lint-types lint-style
