@@ -32,9 +32,9 @@ test: $(VENV)/.test-installed  ## install what the tests need, then lint, types 
 	@tests/install-packages
 	@$(MAKE) --no-print-directory -j 3 lint-types lint-style pytest
 
-# Five on two cores: much of what is tested waits. In the order of the folders: ends with short files.
+# Four on two cores: much of what is tested waits. In the order of the folders: ends with short files.
 pytest: $(VENV)/.test-installed
-	$(BIN)/python -m pytest -n 5 --dist loadfile --no-loadscope-reorder --durations=15
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations=15
 
 lint: $(VENV)/.test-installed  ## ruff, mypy, import-linter, vermin, ansible-lint
 	@$(MAKE) --no-print-directory -j 2 lint-types lint-style

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +38,25 @@ def test_the_agent_is_who_listens_on_its_address_not_on_its_port_alone(
     listening: list[str], asked: str, chosen: str | None
 ) -> None:
     with ExitStack() as opened:
-        sockets, port = {}, 0
-        for address in listening:
-            listener = sockets[address] = opened.enter_context(socket.socket())
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            listener.bind((address, port))
-            listener.listen()
-            port = listener.getsockname()[1]
+        sockets, port = listen(opened, listening)
         inode = str(os.fstat(sockets[chosen].fileno()).st_ino) if chosen else None
         assert process._inodes(asked, port) == ({inode} if inode else set())
         assert process.listener(f"{asked}:{port}") == (os.getpid() if chosen else None)
+
+
+def listen(opened: ExitStack, addresses: list[str]) -> tuple[dict[str, socket.socket], int]:
+    """Sockets that listen on these addresses, all at one port, and that port."""
+    while True:
+        with ExitStack() as own, suppress(OSError):  # one has it on another address already
+            sockets, port = {}, 0
+            for address in addresses:
+                listener = sockets[address] = own.enter_context(socket.socket())
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                listener.bind((address, port))
+                listener.listen()
+                port = listener.getsockname()[1]
+            opened.enter_context(own.pop_all())
+            return sockets, port
 
 
 def test_addresses_are_written_as_the_kernel_does() -> None:
