@@ -14,8 +14,8 @@ from controller.awx.errors import AwxError
 from controller.awx.transport import Transport
 from controller.database.engine import Database
 from controller.schedules.alone import alone
+from controller.schedules.awxpass import Pass, note
 from controller.schedules.models import Place, Schedule
-from controller.schedules.step import Pass, note
 from controller.settings import Settings
 
 
