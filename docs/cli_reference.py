@@ -29,7 +29,8 @@ def commands() -> Iterator[tuple[str, Any]]:
 
 
 def _below(name: str, group: Any) -> Iterator[tuple[str, Any]]:
-    for child, command in sorted(getattr(group, "commands", {}).items()):
+    for child in sorted(group.list_commands(None)) if hasattr(group, "list_commands") else ():
+        command = group.get_command(None, child)
         yield f"{name} {child}", command
         yield from _below(f"{name} {child}", command)
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from controller.cli import output, override
+from controller.cli.agent import adopt
 from controller.cli.client import segment
 from controller.cli.completion import host_names, hostgroup_names
 from controller.cli.hostimport import import_hosts
@@ -27,6 +28,7 @@ from controller.cli.showing import make, show_list, show_one
 
 app = typer.Typer(help="Hosts: list, add, import, change, remove.", no_args_is_help=True)
 app.command("import")(import_hosts)
+app.command("adopt")(adopt)
 app.add_typer(override.app, name="override")
 
 
