@@ -218,9 +218,10 @@ class _Tail:
         if rows:
             self._chunks.append(Chunk(self._position, rows[-1].id, data))
             self._position = rows[-1].id
-        elif ended is not None:
+        # It had ended before these were read, so nothing follows what did not fill the page.
+        if len(rows) < _PAGE:
             self._end = ended
-        else:
+        if not rows and self._end is None:
             return False
         news, self._news = self._news, asyncio.Event()
         news.set()
