@@ -170,6 +170,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
         )
         reader.start()
         assert told_by_readers.recv() == "ready"
+        _ask_for(url, token, 1)  # a process that has just started is busy with itself
         quiet = statistics.quantiles(_ask_for(url, token, 3), n=100)[98]
         writer = start.Process(
             target=write,
