@@ -25,6 +25,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import cpu
 from controller.app import open_context
 from controller.auth import service as auth
 from controller.catalog.models import ReleaseRow
@@ -78,12 +79,6 @@ def prepare(settings: Settings, hosts: list[str]) -> str:
     context.database.close()
     assert token
     return token
-
-
-def cpu(process: psutil.Process) -> float:
-    """Seconds that a process and its children that have ended took."""
-    times = process.cpu_times()
-    return float(times.user + times.system + times.children_user + times.children_system)
 
 
 def deploy(controller: httpx2.Client) -> tuple[dict[str, Any], float]:
@@ -152,9 +147,9 @@ def measure(hosts: int, slices: int, folder: Path, stack: ExitStack) -> dict[str
             timeout=60,
         )
     )
-    before, before_there = cpu(process), cpu(other)
+    before, before_there = cpu.of_all(process), cpu.of_all(other)
     view, seconds = deploy(controller)
-    after, after_there = cpu(process), cpu(other)
+    after, after_there = cpu.of_all(process), cpu.of_all(other)
     kept = kept_events(controller, view["id"])
     emitted = {job["id"]: set(range(1, job["emitted_events"] + 1)) for job in stage.jobs}
     lost = sum(len(numbers - kept.get(job, set())) for job, numbers in emitted.items())

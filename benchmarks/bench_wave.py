@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import tempfile
 import threading
 from pathlib import Path
@@ -20,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import text
 
+from benchmarks import cpu
 from controller.app import open_context
 from controller.database.migrate import upgrade
 from controller.operations.logs import configure
@@ -86,26 +86,16 @@ def of_its_process(folder: Path) -> tuple[float, float]:
     with serving(context) as api:
         node = Node(api, folder)
         node.deploy()
-        before = spent()
+        before = cpu.of_children(psutil.Process())
         memory = Memory()
         memory.start()
         asked = {"all": True, "hosts": ["one"]}
         ended(api, api.send("POST", "deployments", 202, json=asked)["id"], _PATIENCE)
         memory.end()
-        seconds = spent() - before
+        seconds = cpu.of_children(psutil.Process()) - before
         node.close()
     context.database.close()
     return seconds, memory.most / 1e6
-
-
-def spent() -> float:
-    """Seconds of CPU of all that this process started, and of what was started by that and has ended.
-
-    A run is a copy of one process that stays, which waits for it and so is told what it took.
-    """
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    alive = sum(sum(child.cpu_times()[:4]) for child in psutil.Process().children())
-    return ended.ru_utime + ended.ru_stime + alive
 
 
 def of_its_rows(folder: Path, hosts: int) -> dict[str, float]:
