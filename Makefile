@@ -19,8 +19,10 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(VENV)/.test-installed: $(VENV)/.installed requirements-test.lock
+$(VENV)/.test-installed: $(VENV)/.installed requirements-test.lock requirements-oldest-ansible.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-test.lock
+	$(PYTHON) -m venv $(VENV)/oldest-ansible
+	$(VENV)/oldest-ansible/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-oldest-ansible.lock
 	@touch $@
 
 demo: $(VENV)/.installed  ## run the main job on three demo hosts of this machine; ONCE=1 ends after the table
@@ -87,6 +89,7 @@ lock: $(VENV)/.installed  ## write the lock files anew from pyproject.toml
 	$(BIN)/pip install --quiet pip-tools
 	$(BIN)/pip-compile $(COMPILE) --extra build -o requirements.lock pyproject.toml
 	$(BIN)/pip-compile $(COMPILE) --extra build --extra test -o requirements-test.lock -c requirements.lock pyproject.toml
+	echo 'ansible-core==2.15.*' | $(BIN)/pip-compile $(COMPILE) -o requirements-oldest-ansible.lock -
 
 COMPILE := --quiet --generate-hashes --strip-extras --allow-unsafe --no-header --no-emit-options \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host

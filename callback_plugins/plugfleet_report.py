@@ -12,7 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core has no
 
     def __init__(self) -> None:
         super().__init__()
-        self._started = datetime.now(UTC)
+        self._started = datetime.now(timezone.utc)
         self._release = 0
         self._controller = ""
         self._check = False
@@ -98,7 +98,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core has no
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
         """A run begins."""
-        self._started = datetime.now(UTC)
+        self._started = datetime.now(timezone.utc)
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         """Learn which hosts come from a controller, and what their plans are."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Union
 
 REFERENCE = "$secret"
 _DRAWN = re.compile("[0-9a-f]{8}/")
-Path = tuple[str | int, ...]
+Path = tuple[Union[str, int], ...]  # Python 3.9 makes no union of types by |
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def holder_of(tree: Any, parts: Sequence[str | int]) -> Any:
         if last is None:
             return None
         tree = tree[last]
-    return tree if isinstance(tree, dict | list) else None
+    return tree if isinstance(tree, (dict, list)) else None
 
 
 def last_of(holder: Any, parts: Sequence[str | int], *, new: bool = False) -> Any:

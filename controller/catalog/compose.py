@@ -46,7 +46,7 @@ def compose(repository: Repository, sources: Sequence[FetchedSource]) -> str:
         ComposeError: a mount point is taken, a subdir is missing, or the tree holds what must
             not reach a host.
     """
-    trees = list(zip(_subtrees(repository, sources), sources, strict=True))
+    trees = list(zip(_subtrees(repository, sources), sources))
     if len(trees) == 1 and not trees[0][1].source.path:
         tree = trees[0][0]
     elif _are_apart([fetched.source.path for fetched in sources]):
@@ -62,7 +62,7 @@ def _subtrees(repository: Repository, sources: Sequence[FetchedSource]) -> list[
     names = "".join(f"{fetched.commit}:{fetched.source.subdir}\n" for fetched in sources)
     answers = repository.run("cat-file", "--batch-check", data=names.encode()).decode().split("\n")
     trees = []
-    for answer, fetched in zip(answers[:-1], sources, strict=True):
+    for answer, fetched in zip(answers[:-1], sources):
         found = _TREE.fullmatch(answer)
         if not found:
             source = fetched.source
@@ -93,7 +93,7 @@ def _joined(repository: Repository, trees: Mapping[str, str]) -> str:
         # An empty entry stands between folders: `--batch` makes a tree of each.
         data = "\0".join("".join(entries) for entries in inside.values())
         output = repository.run("mktree", "-z", "--batch", data=data.encode())
-        made |= dict(zip(inside, output.decode().split(), strict=True))
+        made |= dict(zip(inside, output.decode().split()))
     return made.get("", empty)
 
 

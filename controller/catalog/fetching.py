@@ -74,7 +74,7 @@ def try_each(
     if len(by_ref) < 2:
         return {ref: one(source) for ref, source in by_ref.items()}
     with ThreadPoolExecutor(min(_AT_ONCE, len(by_ref)), "fetch") as pool:
-        return dict(zip(by_ref, pool.map(one, by_ref.values()), strict=True))
+        return dict(zip(by_ref, pool.map(one, by_ref.values())))
 
 
 def fetch_one(repository: Repository, source: Source, ref: str, *, timeout: float) -> str:

@@ -177,7 +177,7 @@ class Catalog:
             "diff-tree", "-r", "-z", "--no-renames", "--name-status", before.tree, tree
         ).decode("utf-8", "surrogateescape")
         fields = raw.split("\0")[:-1]
-        return [f"{status} {path}" for status, path in zip(fields[::2], fields[1::2], strict=True)]
+        return [f"{status} {path}" for status, path in zip(fields[::2], fields[1::2])]
 
     def _lint(self, tree: str, looked_at: GitTree, judge: Judge | None) -> list[dict[str, Any]]:
         problems = self.problems(tree)

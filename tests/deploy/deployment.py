@@ -98,6 +98,9 @@ class Run:
 class Deployment:
     """Deploys one source to a fleet.
 
+    Attributes:
+        programs: the folder of the `ansible-playbook` that it is done with.
+
     Args:
         fleet: the hosts.
         folder: for the source, the catalog and the inventory; new for every test.
@@ -120,6 +123,7 @@ class Deployment:
     ) -> None:
         self.fleet = fleet
         self.folder = folder
+        self.programs = BIN
         self.source = Source(folder / "source")
         self.source.write("sys/one/60_one.sh", step_script("one"))
         self.source.write("sys/two/60_two.sh", step_script("two"))
@@ -158,7 +162,7 @@ class Deployment:
     def command(self, *args: str, playbook: str = "deploy-plugins.yml") -> list[str]:
         """The ansible-playbook command, on the fleet's control side."""
         return self.fleet.control(
-            [str(BIN / "ansible-playbook"), "-i", str(self.inventory), playbook, *args]
+            [str(self.programs / "ansible-playbook"), "-i", str(self.inventory), playbook, *args]
         )
 
     def environment(self) -> dict[str, str]:
@@ -167,7 +171,7 @@ class Deployment:
         record.unlink(missing_ok=True)
         return {
             **{k: v for k, v in os.environ.items() if not k.startswith("ANSIBLE_")},
-            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "PATH": f"{self.programs}:{os.environ['PATH']}",
             "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
             "ANSIBLE_CALLBACK_PLUGINS": str(CHECKOUT / "tests/deploy/recorder"),
             "ANSIBLE_CALLBACKS_ENABLED": "record",

@@ -113,9 +113,14 @@ def controller() -> Iterator[Controller]:
 
 
 class Inventory:
-    """`ansible-inventory` with the plugin's file, and a cache of its own."""
+    """`ansible-inventory` with the plugin's file, and a cache of its own.
+
+    Attributes:
+        programs: the folder that it is in.
+    """
 
     def __init__(self, folder: Path, url: str) -> None:
+        self.programs = BIN
         self.cache = folder / "cache"
         self.file = folder / "controller.plugfleet.yml"
         self.file.write_text("plugin: plugfleet\n")
@@ -130,7 +135,7 @@ class Inventory:
     def run(self, *args: str) -> subprocess.CompletedProcess[str]:
         """The finished command."""
         return subprocess.run(
-            [BIN / "ansible-inventory", "-i", self.file, *args],
+            [self.programs / "ansible-inventory", "-i", self.file, *args],
             env=self.environment,
             capture_output=True,
             text=True,

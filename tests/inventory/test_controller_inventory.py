@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.inventory.conftest import BIN, CHECKOUT, DOCUMENT, Controller, Inventory
+from tests.oldest import OLDEST
 
 
 def test_hosts_groups_and_states_are_the_controllers(inventory: Inventory) -> None:
@@ -284,3 +285,11 @@ def test_awx_does_not_take_the_file_for_a_playbook() -> None:
     )
     text = Path(CHECKOUT, "inventory/controller.plugfleet.yml").read_text()
     assert not [line for line in text.splitlines() if pattern.match(line)]
+
+
+def test_the_oldest_ansible_reads_the_same(inventory: Inventory) -> None:
+    newest = inventory.list()
+    inventory.programs = OLDEST
+    oldest = inventory.list()
+    assert oldest["_meta"]["hostvars"] == newest["_meta"]["hostvars"]
+    assert oldest["web"] == newest["web"]

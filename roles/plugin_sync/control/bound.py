@@ -13,6 +13,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 
 from controller.bindings.static import BindingsError, parse_bindings
+from roles.plugin_sync.control.defaults import read_defaults
 
 _DEFAULTS = Path(__file__).resolve().parents[2] / "plugin_source/defaults/main.yml"
 _NAME = "plugin_source_bindings"
@@ -34,7 +35,7 @@ def bindings_of(
     first = manager._inventory.get_host(task_vars["ansible_play_hosts_all"][0])
     variables = manager.get_vars(play=task.play, host=first, task=task)
     if _NAME not in variables:
-        defaults = action._loader.load_from_file(str(_DEFAULTS), trusted_as_template=True)
+        defaults = read_defaults(action._loader, _DEFAULTS)
         variables = {**variables, _NAME: defaults[_NAME]}
     templar = action._templar.copy_with_new_env(available_variables=variables)
     bindings = parse_bindings(templar.template(variables[_NAME]) or {})

@@ -19,6 +19,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
 
 from roles.agent_config.control.discovery import VARIABLES, plain
+from roles.plugin_sync.control.defaults import read_defaults
 
 _ROLES = Path(__file__).resolve().parents[2]
 VISITED_ROLES = ("plugin_sync", "agent_config", "agent_update", "executor")
@@ -40,14 +41,14 @@ class Settings:
     """Reads the variables of the visited roles.
 
     Args:
-        loader: Ansible's loader, which marks the roles' defaults as templates to be trusted.
+        loader: Ansible's loader, for the roles' defaults.
     """
 
     def __init__(self, loader: DataLoader) -> None:
         self._defaults: dict[str, Any] = {}
         for role in VISITED_ROLES:
-            path = str(_ROLES / role / "defaults/main.yml")
-            self._defaults |= loader.load_from_file(path, trusted_as_template=True)
+            path = _ROLES / role / "defaults/main.yml"
+            self._defaults |= read_defaults(loader, path)
         self._validator = ArgumentSpecValidator(_spec())
         self._known: dict[str, dict[str, Any]] = {}
 
@@ -130,7 +131,7 @@ def _texts(value: Any) -> Iterator[str]:
         for key, item in value.items():
             yield from _texts(key)
             yield from _texts(item)
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, (list, tuple)):
         for item in value:
             yield from _texts(item)
 

@@ -73,7 +73,7 @@ def _masked(value: Any, before: Any) -> Any:
     if isinstance(value, list):
         old_parts = before if isinstance(before, list) else []
         padded = [*old_parts, *[None] * len(value)]
-        return [_masked(part, old) for part, old in zip(value, padded, strict=False)]
-    if isinstance(value, bool | None):
+        return [_masked(part, old) for part, old in zip(value, padded)]
+    if value is None or isinstance(value, bool):
         return value
     return HIDDEN if value == before else CHANGED
