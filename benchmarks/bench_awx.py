@@ -151,7 +151,7 @@ def measure(hosts: int, slices: int, folder: Path, stack: ExitStack) -> dict[str
     view, seconds = deploy(controller)
     after, after_there = cpu.of_all(process), cpu.of_all(other)
     kept = kept_events(controller, view["id"])
-    emitted = {job["id"]: set(range(1, job["emitted_events"] + 1)) for job in stage.jobs}
+    emitted = {job["id"]: set(range(1, stage.emitted(job["id"]) + 1)) for job in stage.jobs}
     lost = sum(len(numbers - kept.get(job, set())) for job, numbers in emitted.items())
     return {
         "CPU of the controller and its run, s": after - before,

@@ -69,6 +69,7 @@ _VISIT = "plugin_visit"
 _WHOLE = {"sync", "configure", "update"}
 _MOST_DIFF = 20_000  # characters of a file; the terminal shows the rest
 _MOST_MESSAGE = 20_000
+_MOST_NAME = 512  # characters, as AWX has it
 # Seconds before each further try: a proxy whose controller restarts answers 502 or 503 meanwhile.
 _WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
 _PATIENCE = 120.0  # seconds after which no further try is made
@@ -93,6 +94,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core has no
         self._release = 0
         self._controller = ""
         self._check = False
+        self._begun_by: dict[str, Any] | None = None
         self._plans: dict[str, str] = {}
         self._hosts: dict[str, dict[str, Any]] = {}
 
@@ -110,6 +112,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core has no
         self._controller = str(variables.get("plugin_source_controller") or "")
         release = variables.get("plugin_source_release") or {}
         self._release = int(release.get("number") or 0)
+        self._begun_by = _awx_schedule(manager.extra_vars)
         self._plans = {
             name: str(host.vars["plugfleet_plan"])
             for name, host in inventory.hosts.items()
@@ -118,13 +121,14 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core has no
 
     def v2_runner_on_ok(self, result: Any) -> None:
         """A task was carried out; only the visit says what came of every host."""
-        task = result.task
+        # With `_`, as they are named by ansible-core before 2.19 too.
+        task = result._task
         if not self._controller or task.action != _VISIT:
             return
-        if not set(result.task_fields.get("args", {}).get("steps") or ()) >= _WHOLE:
+        if not set(result._task_fields.get("args", {}).get("steps") or ()) >= _WHOLE:
             return
         self._check = bool(task.check_mode)
-        for host, visited in (result.result.get("hosts") or {}).items():
+        for host, visited in (result._result.get("hosts") or {}).items():
             if host in self._plans:
                 self._hosts[host] = self._told(host, visited)
 
@@ -139,6 +143,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core has no
             "started": self._started.isoformat(),
             "hosts": list(hosts.values()),
         }
+        if self._begun_by:
+            report["awx_schedule"] = self._begun_by
         try:
             answer = self._send(json.dumps(report).encode("utf-8", "replace"))
         except Exception as error:
@@ -208,6 +214,15 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core has no
                 raise RuntimeError(reason)
             time.sleep(wait)
             again = True
+
+
+def _awx_schedule(told: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Which of AWX's schedules began this job, as AWX tells it; None where none did."""
+    number, name = told.get("awx_schedule_id"), told.get("awx_schedule_name")
+    # What else somebody calls so must not cost the report.
+    if not isinstance(name, str) or not isinstance(number, int) or not 0 < number < 2**31:
+        return None
+    return {"id": int(number), "name": str(name)[:_MOST_NAME]}
 
 
 def _only(entry: Any, names: tuple[str, ...], most: int) -> dict[str, Any]:

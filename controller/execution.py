@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings
+
+from controller.awx.addresses import GATEWAY
 
 _REMOTE = re.compile(r"(?:[\w.-]+@)?(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 
@@ -26,11 +28,26 @@ class ExecutionSettings(BaseSettings):
     ] = "local"
     awx_url: Annotated[
         str,
-        Field(max_length=300, description="Address of AWX, e.g. https://awx.example.com."),
+        Field(
+            max_length=300,
+            description="Address of AWX, e.g. https://awx.example.com; behind a gateway of Ansible Automation "
+            "Platform https://aap.example.com/api/controller.",
+        ),
+    ] = ""
+    awx_user: Annotated[
+        str,
+        Field(
+            max_length=150,
+            description="Name of a user of AWX, whose password awx_token then is: for AWX newer than 24.6.1, "
+            "which has no tokens.",
+        ),
     ] = ""
     awx_token: Annotated[
         str,
-        Field(description="A token of AWX that may execute awx_job_template.", repr=False),
+        Field(
+            description="A token of AWX that may execute awx_job_template; or the password of awx_user.",
+            repr=False,
+        ),
     ] = ""
     awx_ca_file: Annotated[
         Path | None,
@@ -77,10 +94,20 @@ class ExecutionSettings(BaseSettings):
     def _absolute_ca(cls, value: Path | None) -> Path | None:
         return value.expanduser().absolute() if value else value
 
+    @field_validator("awx_user")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if ":" in value or not value.isprintable():
+            raise ValueError("is no name of a user: it has a colon or a line end")
+        return value
+
     @field_validator("awx_token")
     @classmethod
-    def _one_word(cls, value: str) -> str:
-        if value and not re.fullmatch(r"[\x21-\x7e]+", value):
+    def _one_word(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("awx_user"):
+            if not value.isprintable():
+                raise ValueError("is no password: it has a line end or another control character")
+        elif value and not re.fullmatch(r"[\x21-\x7e]+", value):
             raise ValueError("is no token: it has a space, a line end or a letter that none has")
         return value
 
@@ -123,7 +150,10 @@ def check_awx_url(text: str) -> str:
         raise ValueError("holds more than an address; the token is awx_token")
     if parts.scheme == "http" and not _is_here(parts.hostname):
         raise ValueError("must begin with https://: http would show the token to the network")
-    return text.strip().rstrip("/").removesuffix("/api/v2").rstrip("/")
+    address = text.strip().rstrip("/")
+    if address.endswith(f"{GATEWAY}/v2"):
+        return address.removesuffix("/v2")
+    return address.removesuffix("/api/v2").rstrip("/")
 
 
 def _is_here(host: str) -> bool:

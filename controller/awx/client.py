@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from controller.awx.errors import AwxAway, AwxBegan, AwxError, AwxMissing
-from controller.awx.transport import Transport
+from controller.awx.transport import TEMPLATES, Transport
 
 PAGE = 200
 """The most entries that AWX gives at once (MAX_PAGE_SIZE)."""
@@ -53,15 +53,16 @@ class Awx:
 
     Args:
         url: as `settings.awx_url`.
-        token: an OAuth2 or personal token; it is sent to no other address.
+        token: an OAuth2 or personal token, or the user's password; it is sent to no other address.
         ca_file: the authority that its certificate must be of, or None for the public ones.
+        user: whose password the token is; empty where it is a token.
 
     Raises:
         AwxError: the authority's file cannot be read.
     """
 
-    def __init__(self, url: str, token: str, ca_file: Path | None = None) -> None:
-        self._transport = Transport(url, token, ca_file)
+    def __init__(self, url: str, token: str, ca_file: Path | None = None, user: str = "") -> None:
+        self._transport = Transport(url, token, ca_file, user)
         self._ask = self._transport.ask
 
     def close(self) -> None:
@@ -83,7 +84,7 @@ class Awx:
                 raise AwxMissing(
                     f"AWX has no job template {named} that this token may see", hint=hint
                 ) from None
-        found = self._results("job_templates/", {"name": named})
+        found = self._results(TEMPLATES, {"name": named})
         if not found:
             raise AwxMissing(
                 f"AWX has no job template {named!r} that this token may see", hint=hint
@@ -131,7 +132,10 @@ class Awx:
         answer = self._object(self._ask("GET", path))
         if not isinstance(answer.get("status"), str):
             raise self._transport.strange(f"no status from {path}")
-        words = [str(answer.get(name) or "") for name in ("job_explanation", "result_traceback")]
+        said = str(answer.get("job_explanation") or "")
+        broke = _outcome(str(answer.get("result_traceback") or ""))
+        # AWX often breaks a job off by an exception of the same words.
+        words = [said] if said.strip() and said.strip() in broke else [said, broke]
         return JobState(
             number,
             str(answer.get("status")),
@@ -200,6 +204,12 @@ class Awx:
         if not isinstance(answer, dict):
             raise self._transport.strange("no JSON object", doubtful=True)
         return answer
+
+
+def _outcome(text: str) -> str:
+    """What a job broke of: of a traceback of AWX's own Python, the exception alone."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1] if text.lstrip().startswith("Traceback (") else text
 
 
 def _parts(names: Sequence[str]) -> Iterator[list[str]]:

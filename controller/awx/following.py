@@ -27,6 +27,7 @@ class Follower:
         holes: numbers before it that were not.
         heard: hosts that an event told the result of.
         more: whether another look would find something at once.
+        through: the playbook has told of its end.
     """
 
     def __init__(self, awx: Awx, job: int) -> None:
@@ -36,6 +37,7 @@ class Follower:
         self.holes: set[int] = set()
         self.heard: set[str] = set()
         self.more = False
+        self.through = False
 
     def read(self) -> list[dict[str, Any]]:
         """What is new, in the form that ansible-runner gives it, with the job's id as `job`.
@@ -71,6 +73,7 @@ class Follower:
                 continue
             event = {name: row.get(name) for name in ("event", "event_data", "counter", "stdout")}
             found.append(event | {"job": self._job})
+            self.through |= event["event"] == "playbook_on_stats"
             self._listen(row.get("event_data"))
 
     def _listen(self, data: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from controller.awx.client import PAGE
 from controller.awx.errors import AwxError, AwxMissing
-from controller.awx.transport import Transport
+from controller.awx.transport import TEMPLATES, Transport
 
 _MOST_PAGES = 50
 _HINT = "give the user of awx_token the role Execute on it, or correct awx_schedule_template"
@@ -23,19 +23,19 @@ class AwxSchedules:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def find_template(self, named: str) -> int:
-        """The id of the job template that schedules begin, by its id or its name.
+    def find_template(self, named: str) -> dict[str, Any]:
+        """The job template that schedules begin, by its id or its name.
 
         Raises:
             AwxMissing: there is none, there are several, or this token may not see it.
             AwxError: AWX does not answer.
         """
         query: dict[str, str | int] = {"id" if named.isdecimal() else "name": named}
-        found = self._results(self._transport.ask("GET", "job_templates/", query=query))
+        found = self._results(self._transport.ask("GET", TEMPLATES, query=query))
         if len(found) != 1:
             many = f"several job templates {named!r}" if found else f"no job template {named!r}"
             raise AwxMissing(f"AWX has {many} that this token may see", hint=_HINT)
-        return int(found[0]["id"])
+        return found[0]
 
     def below(self, template: int) -> list[dict[str, Any]]:
         """Every schedule of a template.

@@ -97,6 +97,23 @@ def switches(fields: Mapping[str, Any]) -> str:
     return ", ".join(_SWITCHES.get(name, name) for name in fields)
 
 
+def unheeded(found: Mapping[str, Any], fields: Mapping[str, Any]) -> str:
+    """The switches that a job template lacks to let these fields of a schedule count; or nothing.
+
+    AWX holds a schedule against its template when it is made and changed. When its time comes, it leaves out what
+    the template does not ask for any more, and begins the job nevertheless (`get_job_kwargs` of Schedule in
+    awx/main/models/schedules.py).
+    """
+    lacking = [
+        name
+        for name, value in fields.items()
+        if value and not found.get(_SWITCHES[name]) and found.get(name) != value
+    ]
+    if "extra_vars" in lacking and found.get("survey_enabled"):
+        lacking.remove("extra_vars")  # its survey takes the answers
+    return switches(dict.fromkeys(lacking))
+
+
 def cut(hosts: Sequence[str], size: int, most: int) -> list[list[str]]:
     """Hosts in parts of about the same number: more than one from `size` hosts on, at most `most`.
 

@@ -4,6 +4,7 @@ only stands where AWX should be: a proxy's page.
 
 from __future__ import annotations
 
+import base64
 import json
 import ssl
 from collections.abc import Iterator, Mapping
@@ -12,13 +13,23 @@ from typing import Any
 
 import httpx2
 
+from controller.awx.addresses import GATEWAY, api
 from controller.awx.errors import AwxAway, AwxBarred, AwxError, AwxMissing, words
 
 _CONNECT, _ANSWER = 5.0, 30.0  # seconds
 _TOLD = 400  # characters of what it says that are passed on
+TEMPLATES = "job_templates/"
+"""A list that every AWX has, if an empty one."""
 _LATER = (429, 502, 503, 504)
 _DOUBTFUL = (502, 504)  # a proxy's, who may have passed the request on
 _NOTHING = object()
+# Its OAuth provider was taken out of AWX in November 2024 (ansible/awx, pull request 15666).
+_NO_TOKEN = (
+    "make a token of scope Write for a user that may execute the job template, and set awx_token to it; AWX "
+    "newer than 24.6.1 has no tokens: set awx_user, and awx_token to that user's password"
+)
+_NO_PASSWORD = "awx_token must be the password of awx_user, whom AWX must know by itself; a token needs awx_user empty"
+_NO_API = f"behind a gateway of Ansible Automation Platform, awx_url must end with {GATEWAY}"
 
 
 class Transport:
@@ -28,17 +39,19 @@ class Transport:
         url: as `settings.awx_url`.
         token: it is sent to no other address.
         ca_file: the authority that its certificate must be of, or None for the public ones.
+        user: whose password the token is; empty where it is a token.
 
     Raises:
         AwxError: the authority's file cannot be read.
     """
 
-    def __init__(self, url: str, token: str, ca_file: Path | None) -> None:
+    def __init__(self, url: str, token: str, ca_file: Path | None, user: str) -> None:
         self.url = url
         self._token = token
+        self._user = user
         self._http = httpx2.Client(
-            base_url=f"{url}/api/v2/",
-            headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
+            base_url=api(url),
+            headers={"Authorization": _authorization(token, user), "Accept": "application/json"},
             timeout=httpx2.Timeout(_ANSWER, connect=_CONNECT),
             verify=_tls(url, ca_file),
         )
@@ -104,25 +117,23 @@ class Transport:
                 wait=_seconds(response.headers.get("retry-after", "")),
             )
         if status == 401:
-            raise AwxBarred(
-                f"AWX does not take our token ({told})",
-                hint="make a token of scope Write for a user that may execute the job template, and set "
-                "awx_token to it",
-            )
+            ours, hint = ("token", _NO_TOKEN) if not self._user else ("password", _NO_PASSWORD)
+            raise AwxBarred(f"AWX does not take our {ours} ({told})", hint=hint)
         if status == 403:
             raise AwxBarred(
                 f"AWX's token may not do that ({told})",
                 hint="give its user the role Execute on the job template, and Read on its inventory",
             )
         if status == 404:
-            raise AwxMissing(f"AWX does not have it ({told})")
+            hint = _NO_API if what == f"GET {TEMPLATES}" else ""
+            raise AwxMissing(f"AWX does not have it ({told})", hint=hint)
         raise AwxError(f"AWX refuses it ({told})")
 
     def strange(self, what: str, *, doubtful: bool = False) -> AwxAway:
         """What an answer is that AWX does not give."""
         return AwxAway(
             f"{self.url} does not answer as AWX does: {what} (awx_url must be where AWX's pages are; its "
-            "API is below at /api/v2/)",
+            f"API is below at {api('')}, or for Ansible Automation Platform at {api(GATEWAY)})",
             doubtful=doubtful,
         )
 
@@ -131,6 +142,12 @@ class Transport:
         line = "".join(char if char.isprintable() else " " for char in text)
         line = " ".join(line.replace(self._token, "***").split()) if self._token else line
         return line if len(line) <= _TOLD else line[: _TOLD - 1] + "…"
+
+
+def _authorization(token: str, user: str) -> str:
+    if not user:
+        return f"Bearer {token}"
+    return f"Basic {base64.b64encode(f'{user}:{token}'.encode()).decode()}"
 
 
 def _tls(url: str, ca_file: Path | None) -> ssl.SSLContext:

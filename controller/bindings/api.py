@@ -44,7 +44,7 @@ def _tree_of_known(tree: Tree, opened: Open, id: Id, body: BindingPatch) -> GitT
 
 
 def _view(binding: BindingRow, vault: Vault, told_of: GitTree | None = None) -> BindingView:
-    """A binding as answers show it; with a tree, what its manifest does not know is told."""
+    """A binding as answers show it; with a tree, its manifest's warnings are told."""
     return BindingView(
         id=binding.id,
         hostgroup=binding.hostgroup.name,

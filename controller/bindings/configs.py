@@ -26,6 +26,8 @@ from controller.errors import Invalid
 
 _SHAPE = re.compile(r"items\[\d+\]")
 _INCOMPLETE = frozenset(["config-required", "config-items"])
+# What the lint says of manifests whose plugins no host starts, however they are configured.
+_NOT_STARTED = frozenset(["manifest-disabled", "manifest-platform", "manifest-unsupported-runtime"])
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,13 @@ def check_form(manifests: Manifests, form: Form) -> list[Finding]:
     if form.format not in ("", formats.BOUNDARY):
         return []
     return check(manifests.of(form.plugin), form.config or {})
+
+
+def not_started(manifests: Manifests, plugin: str) -> list[str]:
+    """Why no host would start what is bound, by its manifest; nothing where it has none."""
+    manifest = manifests.of(plugin)
+    told = manifest.validate() if manifest else ()
+    return [f"{p.path}: {p.message} [{p.code}]" for p in told if p.code in _NOT_STARTED]
 
 
 def check_filled(

@@ -99,7 +99,8 @@ class BindingView(BaseModel):
     warnings: Annotated[
         list[str],
         Field(
-            description="What of the configuration the manifest does not know; told after a change."
+            description="What of the configuration the manifest does not know, and why no host would start the "
+            "plugin by its manifest; told after a change."
         ),
     ] = []
     created: datetime

@@ -52,10 +52,12 @@ def describe(vault: Vault, binding: BindingRow) -> dict[str, object]:
 
 
 def warnings(vault: Vault, binding: BindingRow, tree: GitTree) -> list[str]:
-    """What of a binding's configuration its manifest does not know."""
+    """What of a binding's configuration its manifest does not know, and why no host would start the plugin."""
     config = Stored(binding.config, vault.open(binding.secrets)).tree()
     form = Form(binding.key, binding.plugin, binding.format, binding.step, config)
-    return configs.warnings(configs.check_form(configs.manifests_of(tree), form))
+    known = configs.manifests_of(tree)
+    never = configs.not_started(known, binding.plugin)
+    return never + configs.warnings(configs.check_form(known, form))
 
 
 def find(session: Session, by: Principal, number: int) -> BindingRow:

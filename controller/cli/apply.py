@@ -1,4 +1,4 @@
-"""`plugfleet export` and `plugfleet apply`: sources, hostgroups, bindings and overrides as YAML in git."""
+"""`plugfleet export` and `plugfleet apply`: sources, hostgroups, bindings, overrides and schedules as YAML in git."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from controller.cli.client import ControllerError
 from controller.cli.documents import Document
 from controller.cli.exits import CommandError, Exit
 from controller.cli.options import AsJson, Yes, confirm, open_client
+from controller.cli.scheduleoptions import said_of
 
 _SIGNS = {"create": ("+", "green"), "change": ("~", "yellow"), "delete": ("-", "red")}
 _TIMEOUT = 300  # seconds
@@ -34,13 +35,13 @@ def export(
     ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Write sources, hostgroups and bindings as YAML that `plugfleet apply` takes.
+    """Write sources, hostgroups, bindings and schedules as YAML that `plugfleet apply` takes.
 
     Secrets are in it by name only.
     """
     with open_client(ctx, timeout=_TIMEOUT) as client:
         found = client.get("configuration")
-    content = {name: _trimmed(found[name]) for name in ("sources", "hostgroups")}
+    content = {name: _trimmed(found[name]) for name in ("sources", "hostgroups", "schedules")}
     content["overrides"] = {
         host: {plugin: _short(entry) for plugin, entry in plugins.items()}
         for host, plugins in found["overrides"].items()
@@ -70,7 +71,7 @@ def apply(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make sources, hostgroups and bindings what YAML files say; the plan is shown first.
+    """Make sources, hostgroups, bindings and schedules what YAML files say; the plan is shown first.
 
     All or nothing. With --dry-run the exit code is 1 if there is something to change.
     """
@@ -149,6 +150,8 @@ def _trimmed(things: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_empty(thing: Mapping[str, Any]) -> dict[str, Any]:
+    if "deploy" in thing:
+        thing = {**thing, "deploy": said_of(thing["deploy"])}
     trimmed = {
         key: value
         for key, value in thing.items()

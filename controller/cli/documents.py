@@ -18,7 +18,7 @@ from controller.cli.options import read_input
 if TYPE_CHECKING:
     import yaml
 
-SECTIONS = ("sources", "hostgroups", "overrides")
+SECTIONS = ("sources", "hostgroups", "overrides", "schedules")
 _HEADER = "# Written by `plugfleet export`; `plugfleet apply` makes a controller follow it.\n"
 _MOST_VALUES = 1_000_000
 _ITEM = re.compile(r"\[(\d+)\]")
@@ -39,7 +39,7 @@ class Document:
     """The configuration of one or several files.
 
     Attributes:
-        content: `sources`, `hostgroups` and `overrides`, as the API takes them.
+        content: the sections, as the API takes them.
         lines: "FILE:LINE" of each value, by its dotted path.
     """
 

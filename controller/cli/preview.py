@@ -24,6 +24,8 @@ def show_preview(client: Client, changes: Mapping[str, Any], *, as_json: bool) -
     output.say(found["text"])
     for problem in found["problems"]:
         output.say(problem, "bold red")
+    for warning in found["warnings"]:
+        output.note(f"warning: {warning}")
     rows = found["examples"]
     if rows:
         output.show_table(

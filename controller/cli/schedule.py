@@ -33,6 +33,7 @@ from controller.cli.scheduleoptions import (
     Refuse,
     WhenMissed,
     WhenOverlapping,
+    said_of,
 )
 from controller.cli.showing import show_list
 
@@ -188,9 +189,7 @@ def _goes_later(row: Mapping[str, Any]) -> str:
 def _told(row: Mapping[str, Any]) -> dict[str, Any]:
     """A schedule as a person reads it."""
     turn, deployment, awx = row["turn"], row["deployment"], row["awx"] or {}
-    deploys = {
-        key: value for key, value in row["deploy"].items() if value not in ([], False, 0, "wait")
-    }
+    deploys = said_of(row["deploy"])
     at_awx = [awx.get("state"), awx.get("url"), awx.get("corrected")]
     job = awx.get("job")
     return {

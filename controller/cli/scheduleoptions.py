@@ -1,9 +1,10 @@
-"""Options of `plugfleet schedule` that making and changing a schedule share."""
+"""What making, changing and showing a schedule share: options, and what there is to say of a deployment."""
 
 from __future__ import annotations
 
 import enum
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -88,3 +89,8 @@ WhenOverlapping = Annotated[
         help="While the deployment of the turn before goes on: skip (the default), or wait."
     ),
 ]
+
+
+def said_of(deploy: Mapping[str, Any]) -> dict[str, Any]:
+    """What a schedule's deployment says beyond what every one does that is not told otherwise."""
+    return {key: value for key, value in deploy.items() if value not in ([], False, 0, "wait")}

@@ -1,1 +1,1 @@
-"""Sources, hostgroups and bindings as one document that can live in git: written out, and applied."""
+"""Sources, hostgroups, bindings and schedules as one document that can live in git: written out, and applied."""

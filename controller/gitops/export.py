@@ -1,4 +1,4 @@
-"""Writing sources, hostgroups and bindings out as the document that applying would not change."""
+"""Writing sources, hostgroups, bindings and schedules out as the document that applying would not change."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from controller.bindings.models import BindingRow, OverrideRow
 from controller.catalog.models import SourceRow
 from controller.fleet.access import EVERY_HOST
 from controller.fleet.models import Host, Hostgroup, Membership
+from controller.gitops import schedules
 from controller.gitops.schemas import (
     BindingSpec,
     Configuration,
@@ -18,6 +19,7 @@ from controller.gitops.schemas import (
     OverrideSpec,
     SourceSpec,
 )
+from controller.schedules.models import Schedule
 
 
 def export(session: Session, by: Principal, vault: Vault) -> Configuration:
@@ -57,6 +59,12 @@ def export(session: Session, by: Principal, vault: Vault) -> Configuration:
         },
         hostgroups=groups,
         overrides=_overrides(session, vault),
+        schedules={
+            row.name: schedules.spec_of(row)
+            for row in session.scalars(
+                select(Schedule).where(Schedule.removing.is_(False)).order_by(Schedule.name)
+            )
+        },
     )
 
 

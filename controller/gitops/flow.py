@@ -26,6 +26,7 @@ from controller.gitops import configured
 from controller.gitops.outcome import Outcome
 from controller.gitops.schemas import Configuration
 from controller.gitops.service import bindings_of, make_so
+from controller.settings import Settings
 from controller.web import etags
 
 
@@ -34,9 +35,11 @@ class Applier:
     """Applies documents.
 
     Attributes:
+        settings: the controller's, which say whether there is an AWX for schedules.
         newest_tree: gives the tree of the newest release, or None where nothing was published.
     """
 
+    settings: Settings
     database: Database
     vault: Vault
     newest_tree: Callable[[], GitTree | None]
@@ -102,7 +105,9 @@ class Applier:
         *,
         prune: bool,
     ) -> Outcome:
-        outcome = make_so(session, by, self.vault, wanted, known.manifests, prune=prune)
+        outcome = make_so(
+            session, by, self.settings, self.vault, wanted, known.manifests, prune=prune
+        )
         need_newest(session, known.tree)
         # Where sources change, the newest release says nothing of the tree that is to be; then
         # publishing holds every binding against it.
@@ -116,7 +121,9 @@ class Applier:
                 continue
             found = configured.findings(session, self.vault, row, known.manifests)
             fields += _wrong(place, found)
-            outcome.notes += [f"{row.hostgroup.name}: {w}" for w in configs.warnings(found)]
+            told = configs.not_started(known.manifests, row.plugin)
+            told += configs.warnings(found)
+            outcome.notes += [f"{row.hostgroup.name}: {warning}" for warning in told]
         for place, over in outcome.laid_over:
             found = overrides.findings(session, self.vault, known.manifests, over.host, over)
             fields += _wrong(place, found)

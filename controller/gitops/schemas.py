@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from controller.bindings.schemas import Config, Format, Plugin, Step
 from controller.catalog.schemas import SourcePath, SourceRef, SourceSubdir, SourceUrl
 from controller.fleet.schemas import LabelRule
+from controller.schedules.schemas import ScheduleName, ScheduleSpec
 from controller.web.fields import HostgroupName, HostName, Line, Name, Text, Variables
 
 _MOST = 10_000  # hostgroups, sources, or bindings of a hostgroup
@@ -68,7 +69,7 @@ class HostgroupSpec(_Described):
 
 
 class Configuration(_Described):
-    """Sources, hostgroups, bindings and overrides; a section that is left out (null) is left alone."""
+    """Sources, hostgroups, bindings, overrides and schedules; a section that is left out (null) is left alone."""
 
     sources: Annotated[dict[Name, SourceSpec] | None, Field(max_length=_MOST)] = None
     hostgroups: Annotated[
@@ -81,6 +82,22 @@ class Configuration(_Described):
             max_length=_MOST,
             description="What single hosts have otherwise, by plugin.",
             examples=[{"web1": {"httpcheck": {"config": {"pollInterval": 5000}}}}],
+        ),
+    ] = None
+    schedules: Annotated[
+        dict[ScheduleName, ScheduleSpec] | None,
+        Field(
+            max_length=_MOST,
+            description="Deployments that begin by themselves. One that is made or changed has the rights of "
+            "whoever applies the document.",
+            examples=[
+                {
+                    "nightly": {
+                        "rrule": "DTSTART:20300101T020000Z RRULE:FREQ=DAILY;INTERVAL=1",
+                        "deploy": {"hostgroups": ["web"]},
+                    }
+                }
+            ],
         ),
     ] = None
 
@@ -97,7 +114,7 @@ class Change(BaseModel):
     """One thing that differs from the document."""
 
     action: Literal["create", "change", "delete"]
-    kind: Literal["source", "hostgroup", "members", "binding", "override"]
+    kind: Literal["source", "hostgroup", "members", "binding", "override", "schedule"]
     name: Annotated[str, Field(examples=["web", "web: sys/ntp"])]
     fields: list[FieldChange] = []
 

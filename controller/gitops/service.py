@@ -1,4 +1,4 @@
-"""Making sources, hostgroups and bindings what a document says: all of it in one transaction, or none.
+"""Making sources, hostgroups, bindings and schedules what a document says: all of it in one transaction, or none.
 
 The changes go through the services of each domain, so that they are checked, limited and audited as
 if each had been made by itself; a plan is the same work, taken back at the end.
@@ -27,7 +27,7 @@ from controller.fleet import hostgroups, members
 from controller.fleet.access import EVERY_HOST
 from controller.fleet.models import Host, Hostgroup, Membership
 from controller.fleet.schemas import HostgroupCreate, HostgroupPut
-from controller.gitops import configured, overrides
+from controller.gitops import configured, overrides, schedules
 from controller.gitops.outcome import Outcome, at
 from controller.gitops.schemas import (
     BindingSpec,
@@ -35,11 +35,13 @@ from controller.gitops.schemas import (
     HostgroupSpec,
     SourceSpec,
 )
+from controller.settings import Settings
 
 
 def make_so(
     session: Session,
     by: Principal,
+    settings: Settings,
     vault: Vault,
     wanted: Configuration,
     manifests: Manifests,
@@ -67,6 +69,8 @@ def make_so(
         _hostgroups(session, by, vault, wanted.hostgroups, manifests, outcome, prune=prune)
     if wanted.overrides is not None:
         overrides.apply(session, by, vault, wanted.overrides, manifests, outcome, prune=prune)
+    if wanted.schedules is not None:  # after the hostgroups that they may name
+        schedules.apply(session, by, settings, wanted.schedules, outcome, prune=prune)
     return outcome
 
 

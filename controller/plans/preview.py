@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from controller.auth.principal import Principal
 from controller.auth.vault import Vault
-from controller.bindings.configs import manifests_of
+from controller.bindings import configs
 from controller.bindings.sealing import store
 from controller.bindings.wanted import find_hostgroup, need_fit, wanted
 from controller.catalog.models import ReleaseRow
@@ -81,7 +81,7 @@ def preview(
         Forbidden: the token is limited, and the changes reach further.
     """
     before = load(session, vault)
-    after = _with_bindings(session, by, vault, before, trees.after, request)
+    after, warnings = _with_bindings(session, by, vault, before, trees.after, request)
     if release is not None:
         after.release = (release.number, release.commit)
     members = memberships(session)
@@ -90,7 +90,7 @@ def preview(
     rows = session.execute(select(Host.id, Host.name).where(seen_by(by)).order_by(Host.name))
     for host_id, name in rows:
         comparison.add(name, members[host_id], moves.apply(host_id, members[host_id]))
-    return comparison.result(by, trees.after)
+    return comparison.result(by, trees.after, warnings)
 
 
 class _Comparison:
@@ -153,7 +153,7 @@ class _Comparison:
             self._removed |= known[1]
         return known
 
-    def result(self, by: Principal, tree: GitTree | None) -> PreviewView:
+    def result(self, by: Principal, tree: GitTree | None, warnings: list[str]) -> PreviewView:
         """What all of it comes to."""
         groups = [g for g in self._after.groups.values() if by.sees_hostgroup(g.name)]
         names = {group.id: group.name for group in groups}
@@ -175,6 +175,7 @@ class _Comparison:
             by_hostgroup=effects,
             examples=self._examples,
             problems=_problems(self._after.vault, groups, tree) if self._other_release else [],
+            warnings=warnings,
             text=_text(self._hosts, added, removed),
         )
 
@@ -207,16 +208,18 @@ def _with_bindings(
     facts: Facts,
     tree: GitTree | None,
     request: PreviewRequest,
-) -> Facts:
-    """The facts with bindings added and removed."""
+) -> tuple[Facts, list[str]]:
+    """The facts with bindings added and removed, and what is told of those that are added."""
     changes = request.bindings
+    warnings: list[str] = []
+    manifests = configs.manifests_of(tree)
     added: dict[int, list[Bound]] = defaultdict(list)
     for number, new in enumerate(changes.add):
         field = f"body.bindings.add.{number}"
         group = find_hostgroup(session, by, new.hostgroup, f"{field}.hostgroup")
         made = wanted(
             tree,
-            manifests_of(tree),
+            manifests,
             plugin=new.plugin,
             config=new.config,
             secrets=new.config_secrets,
@@ -227,6 +230,9 @@ def _with_bindings(
         if tree is not None:
             need_fit(session, vault, group, made, field)
         form = made.form
+        told = configs.not_started(manifests, form.plugin)
+        told += configs.warnings(made.findings)
+        warnings += [f"hostgroup {group.name}: {warning}" for warning in told]
         if all(bound.key != form.key for bound in facts.groups[group.id].bindings):
             stored = store(form.config)
             sealed = vault.seal(stored.secrets)
@@ -242,7 +248,7 @@ def _with_bindings(
         group_id: _changed(group, removed, added.get(group_id, []))
         for group_id, group in facts.groups.items()
     }
-    return Facts(vault, groups, facts.release)
+    return Facts(vault, groups, facts.release), warnings
 
 
 def _changed(group: Group, removed: set[int], added: list[Bound]) -> Group:

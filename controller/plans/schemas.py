@@ -166,4 +166,7 @@ class PreviewView(BaseModel):
     problems: Annotated[
         list[str], Field(description="Bindings that would not work in that release.")
     ]
+    warnings: Annotated[
+        list[str], Field(description="Of bindings to add, as making them would tell.")
+    ]
     text: Annotated[str, Field(examples=["these 214 hosts, +2 plugins, -1"])]

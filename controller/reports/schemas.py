@@ -64,6 +64,15 @@ class HostReport(BaseModel):
     ] = None
 
 
+class BegunBy(BaseModel):
+    """The schedule of AWX's that began a job."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: Annotated[int, Field(ge=1, le=2**31 - 1, description="The job's `awx_schedule_id`.")]
+    name: Annotated[str, Field(max_length=512, description="The job's `awx_schedule_name`.")]
+
+
 class Report(BaseModel):
     """What a run of `ansible-playbook` with the controller's inventory came to."""
 
@@ -84,6 +93,13 @@ class Report(BaseModel):
     ]
     check: Annotated[bool, Field(description="The run only looked.")] = False
     started: Annotated[AwareDatetime | None, Field(description="When the run began.")] = None
+    awx_schedule: Annotated[
+        BegunBy | None,
+        Field(
+            description="Which of AWX's schedules began the run. Where the controller has it there, the deployment "
+            "is that schedule's; any other says nothing."
+        ),
+    ] = None
     hosts: Annotated[list[HostReport], Field(min_length=1, max_length=_MOST_HOSTS)]
 
     @field_validator("hosts")

@@ -29,6 +29,8 @@ from controller.fleet.access import seen_by
 from controller.fleet.models import Host
 from controller.plans import service as plans
 from controller.reports.schemas import Report
+from controller.schedules import reported
+from controller.schedules.rights import acts_as
 
 _NAMED = 20  # hosts that an error lists
 
@@ -50,6 +52,9 @@ def take(session: Session, by: Principal, vault: Vault, report: Report) -> Deplo
             fields=[{"field": "body.release", "message": "unknown"}],
         )
     ids = _ids(session, by, [host.host for host in report.hosts])
+    said = report.awx_schedule
+    # Before anything is written: whoever starts a schedule's deployment by hand holds it first, too.
+    schedule = reported.begun_by(session, by, said.id, said.name) if said else None
     moment = now()
     started = min(report.started or moment, moment)
     deployment = Deployment(
@@ -58,7 +63,7 @@ def take(session: Session, by: Principal, vault: Vault, report: Report) -> Deplo
         request=DeploymentRequest(hosts=sorted(ids), all=True, check=report.check).model_dump(
             mode="json"
         ),
-        by=by.name,
+        by=acts_as(schedule) if schedule else by.name,
         started=started,
         created=started,
     )
@@ -69,7 +74,10 @@ def take(session: Session, by: Principal, vault: Vault, report: Report) -> Deplo
     delivered = Delivered(release.number, release.commit)
     record_results(session, deployment, outcomes, delivered, held_only=False)
     _end(session, deployment, outcomes, started, moment)
-    shown = {"release": release.number, "check": report.check, "hosts": len(ids)}
+    shown: dict[str, Any] = {"release": release.number, "check": report.check, "hosts": len(ids)}
+    if schedule:
+        reported.link(session, schedule, deployment)
+        shown["schedule"] = schedule.name
     record(session, by, "deployment.report", "deployment", str(deployment.id), None, shown)
     return deployment
 

@@ -12,14 +12,13 @@ from controller.audit.service import record
 from controller.auth.principal import CONTROLLER
 from controller.awx.errors import AwxAway, AwxError, AwxMissing, sentence
 from controller.awx.schedules import AwxSchedules
+from controller.awx.template import unheeded
 from controller.awx.transport import Transport
 from controller.database.engine import Database
-from controller.deployments.choosing import asked_for
-from controller.deployments.schemas import DeploymentRequest
-from controller.errors import Forbidden, Invalid, Unavailable
+from controller.errors import Unavailable
 from controller.schedules import marks
 from controller.schedules.models import Place, Schedule
-from controller.schedules.rights import rights
+from controller.schedules.rights import refusal
 from controller.schedules.rules import parse
 from controller.schedules.service import plan_next
 from controller.settings import Settings
@@ -52,6 +51,7 @@ class Pass:
         self._named = settings.awx_schedule_template
         self._awx = AwxSchedules(transport)
         self._template: int | None = None
+        self._asks: Mapping[str, Any] = {}  # that template, as AWX gives it
         self._rows = rows
         self._moment = moment
         self._there: dict[int, list[dict[str, Any]]] = {}
@@ -92,7 +92,8 @@ class Pass:
 
     def _look(self) -> None:
         """See what the template has, and remove what is of ours and nobody's."""
-        self._template = self._awx.find_template(self._named)
+        self._asks = self._awx.find_template(self._named)
+        self._template = int(self._asks["id"])
         known = {row.id: row for row in self._rows}
         for found in self._awx.below(self._template):
             number = marks.read(found, self._installation)
@@ -119,6 +120,7 @@ class Pass:
         self._remove_others(row, found[:1])
         refused = self._refused(row)
         wanted = marks.fields(row, self._installation)
+        self._need_switches(row, wanted, found[:1])
         wanted["enabled"] = row.enabled and not refused
         told: dict[str, Any] = {}
         if found:
@@ -143,14 +145,30 @@ class Pass:
 
     def _refused(self, row: Schedule) -> str:
         """Why a turn of a schedule would not be started here: AWX does not know the rights of our tokens."""
-        try:
-            with self._database.read() as session:
-                request = DeploymentRequest.model_validate(row.request)
-                asked_for(session, rights(session, row), request)
-        except (Forbidden, Invalid) as error:
-            since = row.awx_since or self._moment
-            return f"{_TURNED_OFF} since {since:%Y-%m-%d %H:%M:%S} UTC: {sentence(error)}"
-        return ""
+        with self._database.read() as session:
+            why = refusal(session, row)
+        since = row.awx_since or self._moment
+        return f"{_TURNED_OFF} since {since:%Y-%m-%d %H:%M:%S} UTC: {why}" if why else ""
+
+    def _need_switches(
+        self, row: Schedule, wanted: Mapping[str, Any], found: list[dict[str, Any]]
+    ) -> None:
+        """Refuse a schedule that the template would begin for other hosts, or otherwise, than it says."""
+        asked = {name: wanted[name] for name in ("limit", "job_type", "diff_mode")}
+        lacking = unheeded(self._asks, {**asked, "extra_vars": wanted["extra_data"]})
+        if not lacking:
+            return
+        for one in found:
+            # It cannot be turned off: at each change AWX holds all of it against the template.
+            self._awx.remove(int(one["id"]))
+            with self._database.write() as session:
+                now_there = session.get(Schedule, row.id, with_for_update=True)
+                if now_there is not None:
+                    now_there.awx_id, now_there.awx_version = None, 0
+        raise AwxError(
+            f"the job template {self._named!r} would leave out what it says, so that AWX does not have it",
+            hint=f"switch on 'Prompt on launch' for: {lacking}",
+        )
 
     def _may_have_begun(self, row: Schedule) -> bool:
         """Whether AWX may have a newer job of a schedule, or more to tell of the last one."""

@@ -53,7 +53,9 @@ class Keeper:
         settings = self._settings
         if not (settings.awx_url and settings.awx_token):
             raise AwxError("awx_url and awx_token are not set")
-        return Transport(settings.awx_url, settings.awx_token, settings.awx_ca_file)
+        return Transport(
+            settings.awx_url, settings.awx_token, settings.awx_ca_file, settings.awx_user
+        )
 
     def _rows(self) -> list[Schedule]:
         with self._database.read() as session:

@@ -15,6 +15,7 @@ from controller.auth.models import Token
 from controller.deployments.schemas import DeploymentRequest
 from controller.schedules.meaning import as_awx
 from controller.schedules.models import Schedule
+from controller.schedules.rules import parse
 
 _MARK = re.compile(r"\[plugfleet schedule (\d{1,18}) of ([0-9a-f]{12})\]")
 
@@ -32,12 +33,17 @@ def fields(row: Schedule, installed: str) -> dict[str, Any]:
     """What AWX's schedule is to be."""
     mark = f"[plugfleet schedule {row.id} of {installed}]"
     return {
-        "name": _name(row),
+        "name": name_of(row),
         "description": f"{row.description} {mark}".strip(),
-        "rrule": row.rrule,
+        "rrule": _rule(row.rrule),
         "enabled": row.enabled,
         **as_awx(DeploymentRequest.model_validate(row.request)),
     }
+
+
+def name_of(row: Schedule) -> str:
+    """What AWX's schedule is called."""
+    return f"plugfleet schedule {row.name}"
 
 
 def read(found: Mapping[str, Any], installed: str) -> int | None:
@@ -50,7 +56,7 @@ def read(found: Mapping[str, Any], installed: str) -> int | None:
 def is_it(found: Mapping[str, Any], row: Schedule, url: str) -> bool:
     """Whether AWX's schedule is the one that was made for ours, if somebody took the mark from it."""
     same = row.awx_id is not None and row.awx_url == url and found.get("id") == row.awx_id
-    return same and found.get("name") == _name(row)
+    return same and found.get("name") == name_of(row)
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,8 +86,11 @@ def job(found: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
 
 
-def _name(row: Schedule) -> str:
-    return f"plugfleet schedule {row.name}"
+def _rule(text: str) -> str:
+    try:
+        return parse(text).in_awx
+    except ValueError:  # AWX may know a time zone that is not known here any more
+        return text
 
 
 def _plain(value: Any) -> Any:

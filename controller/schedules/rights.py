@@ -1,4 +1,4 @@
-"""Whose rights schedules have: their owner's, as they are when somebody asks."""
+"""Whose rights schedules have: their owner's, as they are when somebody asks; and whether these suffice."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from sqlalchemy.orm import Session
 
 from controller.auth.models import Scope, Token
 from controller.auth.principal import Principal
+from controller.awx.errors import sentence
 from controller.database.base import now
-from controller.errors import Forbidden
+from controller.deployments.choosing import asked_for
+from controller.deployments.schemas import DeploymentRequest
+from controller.errors import Forbidden, Invalid
 from controller.schedules.models import Schedule
 
 
@@ -18,6 +21,11 @@ def owners(session: Session, rows: Sequence[Schedule]) -> Mapping[int, Token]:
     """The tokens whose rights schedules have."""
     ids = {row.token_id for row in rows}
     return {token.id: token for token in session.scalars(select(Token).where(Token.id.in_(ids)))}
+
+
+def acts_as(row: Schedule) -> str:
+    """Who a schedule's deployments are asked for by."""
+    return f"schedule {row.name}"  # with a space, which no token's name has
 
 
 def rights(session: Session, row: Schedule) -> Principal:
@@ -36,7 +44,15 @@ def rights(session: Session, row: Schedule) -> Principal:
             hint="change the schedule with another token, which then vouches for it",
         )
     groups = None if token.hostgroups is None else frozenset(token.hostgroups)
-    # With a space, which no token's name has.
-    principal = Principal(f"schedule {row.name}", Scope(token.scope), groups)
+    principal = Principal(acts_as(row), Scope(token.scope), groups)
     principal.need(Scope.OPERATOR)
     return principal
+
+
+def refusal(session: Session, row: Schedule) -> str:
+    """Why a turn of a schedule would not be started at this moment, or nothing."""
+    try:
+        asked_for(session, rights(session, row), DeploymentRequest.model_validate(row.request))
+    except (Forbidden, Invalid) as error:
+        return sentence(error)
+    return ""

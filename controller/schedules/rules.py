@@ -39,8 +39,8 @@ _NUMBERS = {
     "BYSETPOS": ("places", -366, 366),
 }
 _REFUSED = {
-    "BYYEARDAY": "BYYEARDAY is not taken, as AWX does not; name BYMONTH and BYMONTHDAY",
-    "BYWEEKNO": "BYWEEKNO is not taken, as AWX does not",
+    "BYYEARDAY": "BYYEARDAY is not taken; name BYMONTH and BYMONTHDAY",
+    "BYWEEKNO": "BYWEEKNO is not taken",
     "BYSECOND": "BYSECOND is not taken: the second is DTSTART's",
     "BYEASTER": "BYEASTER is not taken",
 }
@@ -58,6 +58,15 @@ class Rule:
     text: str
     zone: ZoneInfo
     _recurrence: Recurrence  # on a clock in that zone
+
+    @property
+    def in_awx(self) -> str:
+        """The text as AWX keeps it: with its end in UTC (`coerce_naive_until` of Schedule)."""
+        until = self._recurrence.until
+        if until is None:
+            return self.text
+        in_utc = until.replace(tzinfo=self.zone).astimezone(UTC)
+        return re.sub(r"UNTIL=\d+T\d+(?![\dZ])", f"UNTIL={in_utc:%Y%m%dT%H%M%SZ}", self.text)
 
     def times(self, after: datetime) -> Iterator[datetime]:
         """The times after a moment, in UTC, as far as `HORIZON`."""

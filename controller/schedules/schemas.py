@@ -72,7 +72,13 @@ class _Given(BaseModel):
     runs_in: RunsIn = Place.CONTROLLER
 
 
-class ScheduleCreate(_Given):
+class ScheduleSpec(_Given):
+    """A schedule as it is to be."""
+
+    rrule: Rrule
+
+
+class ScheduleCreate(ScheduleSpec):
     """A schedule to make."""
 
     model_config = ConfigDict(
@@ -82,7 +88,6 @@ class ScheduleCreate(_Given):
     )
 
     name: ScheduleName
-    rrule: Rrule
 
 
 class SchedulePatch(_Given):

@@ -251,7 +251,13 @@ def _configure(
         row.request = deploy.model_dump(mode="json")
     request = DeploymentRequest.model_validate(row.request)
     # Also what was not changed: whoever changes a schedule vouches for it.
-    asked_for(session, by, request)
+    try:
+        asked_for(session, by, request)
+    except Invalid as error:
+        error.fields = [
+            entry | {"field": f"body.deploy.{entry['field']}"} for entry in error.fields
+        ]
+        raise
     missed = Missed(row.missed) if row.missed else None
     if row.grace is not None and missed is not Missed.ONCE:
         raise Invalid(

@@ -10,6 +10,7 @@ from itertools import islice
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from controller.awx.addresses import job_page, schedule_page
 from controller.deployments.models import Deployment
 from controller.schedules.models import Missed, Outcome, Overlap, Place, Schedule
 from controller.schedules.rights import owners
@@ -107,10 +108,12 @@ def _turn(row: Schedule) -> TurnView | None:
 def _awx(row: Schedule) -> AwxView | None:
     if row.runs_in != Place.AWX and not row.awx_url:
         return None
-    page = f"{row.awx_url}/#/templates/job_template/{row.awx_template}/schedules/{row.awx_id}"
+    page = None
+    if row.awx_id and row.awx_template:
+        page = schedule_page(row.awx_url, row.awx_template, row.awx_id)
     return AwxView(
         state=awx_state(row),
-        url=page if row.awx_id and row.awx_template else None,
+        url=page,
         job=_job(row),
         corrected=row.awx_corrected,
     )
@@ -118,7 +121,7 @@ def _awx(row: Schedule) -> AwxView | None:
 
 def _job(row: Schedule) -> AwxJobView | None:
     job = row.awx_job
-    return AwxJobView(**job, url=f"{row.awx_url}/#/jobs/playbook/{job['id']}") if job else None
+    return AwxJobView(**job, url=job_page(row.awx_url, job["id"])) if job else None
 
 
 def awx_state(row: Schedule) -> str:

@@ -29,6 +29,8 @@ AWX = {
         ({**AWX, "awx_url": "awx.example.com"}, "write it as https://"),
         ({**AWX, "awx_url": "https://me:pw@awx.example.com"}, "holds more than an address"),
         ({**AWX, "awx_token": "two words"}, "is no token"),
+        ({**AWX, "awx_user": "me:pw"}, "is no name of a user"),
+        ({**AWX, "awx_user": "me", "awx_token": "pass\nword"}, "is no password"),
         ({"remote_host": "-oProxyCommand=x"}, "write it as user@host"),
         ({"remote_host": "host; rm"}, "write it as user@host"),
         ({"remote_ssh_args": "-i 'open"}, "No closing quotation"),
@@ -50,6 +52,8 @@ def test_what_cannot_work_is_refused(
         ("https://awx.example.com/", "https://awx.example.com"),
         ("https://awx.example.com/api/v2/", "https://awx.example.com"),
         ("http://127.0.0.1:8052", "http://127.0.0.1:8052"),
+        ("https://aap.example.com/api/controller/v2/", "https://aap.example.com/api/controller"),
+        ("https://aap.example.com/api/controller", "https://aap.example.com/api/controller"),
         ("https://[::1]:8043/awx", "https://[::1]:8043/awx"),
     ],
 )
@@ -60,3 +64,9 @@ def test_an_address_is_taken_without_its_api(
     settings = Settings(**{**AWX, "awx_url": given})
     assert settings.awx_url == url
     assert "t0ken" not in repr(settings)
+
+
+def test_a_password_may_be_more_than_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLUGFLEET_CONFIG", os.devnull)
+    settings = Settings(**{**AWX, "awx_user": "plugfleet", "awx_token": "zwei Wörter"})
+    assert settings.awx_token == "zwei Wörter"

@@ -51,7 +51,7 @@ class AwxEngine:
         kept = JobRows.read(self._job.jobs) if self._job.jobs else None
         settings = self._settings
         try:
-            awx = Awx(settings.awx_url, settings.awx_token, settings.awx_ca_file)
+            awx = Awx(settings.awx_url, settings.awx_token, settings.awx_ca_file, settings.awx_user)
         except AwxError as error:
             return self._break_off(error)
         try:

@@ -252,6 +252,10 @@ class AwxJob:
                 trouble = f"AWX's job {state.id} was canceled in AWX"
         elif state.status == "error" and not trouble:
             trouble = f"AWX's job {state.id} broke: {state.explanation or 'it does not say why'}"
+        elif state.status == "failed" and state.explanation and not (trouble or follower.through):
+            # Its time was over, its process was lost (`reap_job` in awx/main/dispatch/reaper.py; nobody counts its
+            # events then, so that AWX never calls them complete), or what it needs could not be fetched.
+            trouble = f"AWX ended its job {state.id} early: {state.explanation}"
         if missing:
             lost = _missing(state, follower)
             self._put(Event("wave.events_missing", {"job": state.id, "reason": lost}))

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from controller.awx.addresses import job_page
 from controller.database.engine import Database
 from controller.deployments.models import HostResult, HostStatus, RunEvent, Wave
 
@@ -54,7 +55,7 @@ class JobRows:
 
     def address(self, job: int) -> str:
         """Where people look at a job."""
-        return f"{self.url}/#/jobs/playbook/{job}"
+        return job_page(self.url, job)
 
     @classmethod
     def read(cls, kept: Mapping[str, Any]) -> JobRows:

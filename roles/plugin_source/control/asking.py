@@ -55,7 +55,7 @@ def ask(
     program: str,
     headers: Mapping[str, str],
     data: bytes | None = None,
-    most: int = -1,
+    most: int | None = None,
 ) -> Answer:
     """Send a request to a controller: POST where there is `data`, else GET.
 
@@ -63,7 +63,7 @@ def ask(
         option: the plugin's `get_option`, for token, timeout, validate_certs and ca_path.
         program: how it names itself.
         headers: besides the token's.
-        most: bytes of the body that are read; -1 is all.
+        most: bytes of the body that are read; None is all.
 
     Raises:
         Refused: it answered with another status than 2xx; redirects are not followed.

@@ -29,7 +29,7 @@ def test_each_host_gets_its_result_and_every_event_is_kept_once(stage: Stage, pl
     assert played.statuses == {"a": "ok", "b": "failed", "c": "unreachable", "d": "changed"}
     assert played.outcomes["d"].steps and played.outcomes["d"].message == "d: changed"
     (job,) = stage.jobs
-    assert sorted(played.counters(job["id"])) == list(range(1, job["emitted_events"] + 1))
+    assert sorted(played.counters(job["id"])) == list(range(1, stage.emitted(job["id"]) + 1))
     assert played.end and played.end.status is Status.FAILED
     assert played.end.reason == "of 4 hosts: 1 failed, 1 unreachable"
 
@@ -106,9 +106,11 @@ def test_hosts_are_cut_evenly_and_into_what_a_command_line_holds(
         ({"job_slice_count": 3}, {}, "job slicing to 1"),
         ({"playbook": "playbooks/rollback.yml"}, {}, "not deploy-plugins.yml"),
         ({"survey_enabled": True}, {}, "variables_needed_to_start"),
+        ({}, {"forks": 300}, "Maximum number of forks (200) exceeded"),
         ({}, {"awx_job_template": "nowhere"}, "no job template 'nowhere'"),
         ({}, {"awx_job_template": "4711"}, "no job template 4711"),
         ({}, {"awx_token": "wrong"}, "does not take our token"),
+        ({}, {"awx_user": "admin", "awx_token": "wrong"}, "does not take our password"),
     ],
 )
 def test_a_template_or_token_that_does_not_fit_is_told_with_what_to_set(

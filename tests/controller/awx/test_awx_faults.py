@@ -154,7 +154,48 @@ def test_a_job_that_breaks_tells_awx_words(stage: Stage, play: Play) -> None:
     stage.stand_in.awx.jobs.play = lambda job, hosts: broken
     played = play("ab").end()
     assert played.statuses == {"a": "changed", "b": "interrupted"}
-    assert "broke: no space left on device" in played.outcomes["b"].message
+    assert "broke: RuntimeError: no space left on device" in played.outcomes["b"].message
+
+
+def test_a_job_that_broke_shows_nobody_a_traceback(stage: Stage, play: Play) -> None:
+    broken = Simulated(breaks="no space", silent=frozenset("a"))
+    stage.stand_in.awx.jobs.play = lambda job, hosts: broken
+    played = play("a").end()
+    assert "Traceback" not in repr(played) and "jobs.py" not in repr(played)
+
+
+def test_a_job_whose_process_awx_lost_says_so_and_calls_no_silent_host_right(
+    stage: Stage, play: Play
+) -> None:
+    stage.stand_in.awx.jobs.deliveries.rule = Delivery(flush=0.0)
+    stage.stand_in.awx.jobs.play = lambda job, hosts: Simulated(reaped=6)
+    played = play("ab").end()
+    assert played.statuses == {"a": "changed", "b": "interrupted"}
+    assert "not present in the job queue" in played.outcomes["b"].message
+    assert played.end and "1 interrupted; AWX ended its job" in played.end.reason
+
+
+@pytest.mark.parametrize(
+    ("after", "status"), [(2, "failed"), (3, "interrupted")], ids=["before the visit", "in it"]
+)
+def test_a_job_that_awx_ends_early_says_why_and_leaves_visited_hosts_interrupted(
+    stage: Stage, play: Play, after: int, status: str
+) -> None:
+    stage.stand_in.awx.jobs.play = lambda job, hosts: Simulated(timeout=after)
+    played = play("ab").end()
+    assert played.statuses == {"a": status, "b": status}
+    assert "early: Job terminated due to timeout" in played.outcomes["a"].message
+
+
+def test_a_project_that_could_not_be_fetched_is_told_where_awx_launches_nothing(
+    stage: Stage, play: Play
+) -> None:
+    stage.stand_in.awx.jobs.failing["project"] = "git server away"
+    stage.update_project()
+    played = play("ab").end()
+    assert played.statuses == {"a": "failed", "b": "failed"}
+    assert "playbook: Missing a revision to run" in played.outcomes["a"].message
+    assert not played.outcomes["a"].touched and stage.jobs == []
 
 
 def test_a_job_that_could_not_begin_tells_awx_words(stage: Stage, play: Play) -> None:
@@ -192,7 +233,7 @@ def test_events_that_come_late_or_out_of_order_are_all_kept(
     played = play("ab").end()
     assert played.statuses == RIGHT
     (job,) = stage.jobs
-    assert sorted(played.counters(job["id"])) == list(range(1, job["emitted_events"] + 1))
+    assert sorted(played.counters(job["id"])) == list(range(1, stage.emitted(job["id"]) + 1))
     assert played.end and played.end.status is Status.SUCCEEDED
 
 

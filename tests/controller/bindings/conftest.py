@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -15,7 +16,7 @@ MakeSource = Callable[..., SourceRepository]
 
 @pytest.fixture
 def source(make_source: MakeSource) -> SourceRepository:
-    """Two manifest plugins, of several items and of one, a check, and a step script."""
+    """Manifest plugins of several items, of one, and for no host of ours; a check, and a step script."""
     found = make_source()
     for folder, text_ in (
         ("httpcheck", manifest(URL, PORT, PASSWORD, TOKENS)),
@@ -23,6 +24,8 @@ def source(make_source: MakeSource) -> SourceRepository:
     ):
         found.write(f"{folder}/plugin.json", text_, 0o644)
         found.write(f"{folder}/check.sh", "#!/bin/sh\n")
+    meter = {"command": "boundary-meter init.lua", "unsupportedPlatforms": [{"osFamily": "Linux"}]}
+    found.write("meter/plugin.json", json.dumps(json.loads(manifest(URL)) | meter), 0o644)
     found.write("checks/check_disk", "#!/bin/sh\n")
     found.commit()
     return found

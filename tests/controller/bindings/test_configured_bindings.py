@@ -69,6 +69,23 @@ def test_what_does_not_fit_is_refused_where_it_stands(watched: Api) -> None:
     assert watched.get("bindings")["items"] == []
 
 
+def test_what_no_host_starts_by_its_manifest_is_bound_with_a_warning(watched: Api) -> None:
+    body = http({"url": "a", "colour": "red"}) | {"plugin": "meter"}
+    preview = {"bindings": {"add": [{"hostgroup": "web", **body}]}}
+    document = {"hostgroups": {"web": {"bindings": [body]}}}
+    query = {"dry_run": True}
+    told = [
+        watched.send("POST", "plans/preview", 200, json=preview)["warnings"],
+        watched.send("POST", "configuration/apply", 200, json=document, params=query)["notes"],
+        bind(watched, **body)["warnings"],
+    ]
+    for runtime, platform, unknown in told:
+        assert "meter/plugin.json: 'boundary-meter init.lua' needs the TrueSight" in runtime
+        assert platform.endswith("not started on Linux hosts [manifest-platform]")
+        assert "items[0].colour is not in" in unknown
+    assert told[0][0].startswith("hostgroup web: ")
+
+
 def test_passwords_are_sealed_and_stay_with_their_items(watched: Api) -> None:
     first, second, token = PASSWORDS
     items: list[dict[str, Any]] = [
@@ -211,7 +228,7 @@ def test_a_text_that_becomes_a_password_is_sealed_with_the_release(
         )
     with pytest.raises(Conflict, match="release 2 was published at this moment"):
         context = watched.context
-        Applier(context.database, context.vault, lambda: before).apply(
+        Applier(context.settings, context.database, context.vault, lambda: before).apply(
             CONTROLLER, Configuration(), prune=False, if_match=None
         )
     assert watched.get(f"bindings/{number}")["config_secrets"] == ["items/0/url"]

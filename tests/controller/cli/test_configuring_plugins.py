@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.controller.cli.conftest import Command
+from tests.controller.server import Api
+from tests.controller.sources import SourceRepository, publish
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -60,3 +64,18 @@ def test_a_host_has_something_otherwise(plugfleet: Command, tmp_path: Path) -> N
     assert plugfleet("host", "override", "show", "web1", "httpcheck", "--json").json() == []
     plugfleet("host", "override", "remove", "web1", "httpcheck", code=2)
     assert "nothing to override" in plugfleet(*words, code=2).err
+
+
+def test_who_binds_what_no_host_starts_is_warned_before_and_after(
+    api: Api, plugfleet: Command, make_source: Callable[..., SourceRepository]
+) -> None:
+    source = make_source()
+    manifest = {"name": "meter", "command": "boundary-meter init.lua", "metrics": ["M"]}
+    source.write("meter/plugin.json", json.dumps(manifest), 0o644)
+    source.commit()
+    publish(api, source, force=True)
+    plugfleet("group", "add", "web")
+    warning = "meter/plugin.json: 'boundary-meter init.lua' needs the TrueSight meter's Lua runtime"
+    before = plugfleet("bind", "add", "web", "meter", "--preview").err
+    assert f"warning: hostgroup web: {warning}" in before
+    assert f"warning: {warning}" in plugfleet("bind", "add", "web", "meter").err

@@ -67,22 +67,24 @@ class Ready:
     def begin(self) -> None:
         """Set AWX up, and let the controller deploy by it, with the least rights that suffice."""
         self.set_up.run()
-        template = self._find("job_templates", "wave")
+        template, scheduled = (self._find("job_templates", name) for name in ("wave", "deploy"))
         self.schedules = {
             one["name"]: self._find("schedules", one["name"])["id"] for one in _SCHEDULES
         }
         self.source = self._find("inventory_sources", "")["id"]
-        token = self.awx.limited_token(
+        login = self.awx.limited_login(
             {
                 f"job_templates/{template['id']}": "Execute",
+                f"job_templates/{scheduled['id']}": "Execute",
                 f"inventories/{template['inventory']}": "Read",
             }
         )
         for name, value in {
+            **login,
             "execution": "awx",
             "awx_url": self.awx.url,
-            "awx_token": token,
             "awx_job_template": template["name"],
+            "awx_schedule_template": scheduled["name"],
             "awx_slice_size": 2,
         }.items():
             setattr(self.api.context.settings, name, value)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from controller.app import open_context
+from controller.schedules.models import Schedule
 from controller.settings import Settings
 from tests.awx.fixtures import callback, opened
 from tests.controller.deployments.conftest import eventually
@@ -17,6 +18,7 @@ from tests.controller.deployments.ready import Ready
 from tests.controller.server import serving
 
 pytestmark = pytest.mark.awx_calls
+_NIGHTLY = "DTSTART:20300101T020000Z RRULE:FREQ=DAILY;INTERVAL=1"
 _NOBODY = {"ansible_connection": "ssh", "ansible_port": 1}
 # A login that never comes about.
 _SILENT = {
@@ -77,6 +79,31 @@ def test_from_a_fresh_awx_to_the_first_scheduled_deployment(ready: Ready) -> Non
         job = ready.awx.wait(f"jobs/{ready.awx.fire(ready.schedules['audit'])}/")
         assert job["artifacts"]["plugfleet_changed_hosts"] == ["two"]
         assert ready.node.states() == {"one": "converged", "two": "drifted"}
+
+
+# A real one is made to begin a schedule by another rule, which the controller would set right.
+@pytest.mark.awx_stand_in
+def test_what_a_schedule_of_the_controllers_deploys_by_awx_is_that_schedules(ready: Ready) -> None:
+    deploy = {"hosts": ["one"], "check": True}
+    spec = {"name": "nightly", "rrule": _NIGHTLY, "deploy": deploy, "runs_in": "awx"}
+    ready.api.send("POST", "schedules", 201, json=spec)
+
+    def in_step() -> bool:
+        return bool(ready.api.get("schedules/nightly")["awx"]["state"] == "in step")
+
+    assert eventually(ready.awx.patience, in_step), ready.api.get("schedules/nightly")
+    with ready.api.context.database.read() as session:
+        number = session.query(Schedule).one().awx_id
+    assert number is not None
+    ready.awx.wait(f"jobs/{ready.awx.fire(number)}/")
+    [reported, *_] = ready.api.get("deployments")["items"]
+    assert (reported["by"], reported["check"]) == ("schedule nightly", True)
+    assert ready.api.get("schedules/nightly")["deployment"]["id"] == reported["id"]
+    ready.api.send("DELETE", "schedules/nightly", 202)
+    assert eventually(
+        ready.awx.patience,
+        lambda: ready.api.client.get("schedules/nightly").status_code == 404,
+    )
 
 
 def test_each_host_gets_from_awx_what_it_gets_from_this_machine(ready: Ready) -> None:

@@ -87,6 +87,7 @@ REFUSED: tuple[tuple[str, str, Any, int], ...] = (
     ("POST", "configuration/apply", {"hostgroups": {"web": {}}}, 403),
     ("POST", "configuration/apply?dry_run=true", {"hostgroups": {"web": {}}}, 403),
     ("POST", "configuration/apply", {"sources": {}}, 403),
+    ("POST", "configuration/apply", {"schedules": {}}, 403),
 )
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from controller.catalog.models import ReleaseRow
+from controller.schedules.models import Schedule
 from tests.controller.reports.node import Node
 from tests.controller.server import Api
+
+_NIGHTLY = "DTSTART:20300101T020000Z RRULE:FREQ=DAILY;INTERVAL=1"
 
 
 @pytest.fixture
@@ -28,3 +32,14 @@ def node(api: Api, tmp_path: Path) -> Iterator[Node]:
     made = Node(api, tmp_path)
     yield made
     made.close()
+
+
+def in_awx(api: Api) -> dict[str, Any]:
+    """A schedule of the controller's that AWX has as its own number 7; what AWX tells its jobs of it."""
+    deploy = {"hosts": ["web1"]}
+    spec = {"name": "nightly", "rrule": _NIGHTLY, "deploy": deploy, "enabled": False}
+    api.send("POST", "schedules", 201, json=spec)
+    with api.context.database.write() as session:
+        row = session.query(Schedule).one()
+        row.awx_id, row.awx_url, row.awx_template = 7, "http://127.0.0.1:1", 3
+    return {"id": 7, "name": "plugfleet schedule nightly"}

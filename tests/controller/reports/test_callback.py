@@ -18,7 +18,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.controller.reports.conftest import in_awx
 from tests.controller.server import Api
+from tests.oldest import OLDEST
 
 # What differs between the databases is the route's matter (test_reports.py).
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -64,9 +66,14 @@ SAID: dict[str, Any] = {
 
 
 class Shell:
-    """A control node's shell: a project, and `ansible-playbook` in it."""
+    """A control node's shell: a project, and `ansible-playbook` in it.
+
+    Attributes:
+        programs: the folder that this is in.
+    """
 
     def __init__(self, folder: Path, api: Api) -> None:
+        self.programs = BIN
         self.folder = folder
         (folder / "actions").mkdir(parents=True)
         (folder / "actions/plugin_visit.py").write_text(VISIT)
@@ -90,7 +97,7 @@ class Shell:
     def play(self, *args: str) -> str:
         """What the run printed; it must have ended well."""
         done = subprocess.run(
-            [BIN / "ansible-playbook", "play.yml", "-e", "@said.json", *args],
+            [self.programs / "ansible-playbook", "play.yml", "-e", "@said.json", *args],
             cwd=self.folder,
             env=self.environment,
             capture_output=True,
@@ -117,7 +124,11 @@ def results(api: Api) -> dict[str, Any]:
     return {row["host"]: row for row in rows}
 
 
-def test_a_run_is_recorded_with_what_came_of_each_host(fleet: Api, shell: Shell) -> None:
+@pytest.mark.parametrize("programs", [BIN, OLDEST], ids=["newest", "oldest"])
+def test_a_run_is_recorded_with_what_came_of_each_host(
+    fleet: Api, shell: Shell, programs: Path
+) -> None:
+    shell.programs = programs
     told = shell.play()
     rows = results(fleet)
     assert {name: row["status"] for name, row in rows.items()} == {
@@ -145,9 +156,19 @@ def test_a_limit_reports_only_the_hosts_that_were_visited(fleet: Api, shell: She
 
 
 def test_a_check_is_recorded_as_one(fleet: Api, shell: Shell) -> None:
-    shell.play("--check")
+    # Whatever somebody calls like AWX's variables does not cost the report.
+    shell.play("--check", "-e", '{"awx_schedule_id": "x", "awx_schedule_name": []}')
     assert reported(fleet)[0]["check"] is True
     assert fleet.get("hosts/web1")["state"] == "pending"
+
+
+def test_a_job_of_awx_says_which_schedule_began_it(fleet: Api, shell: Shell) -> None:
+    told = in_awx(fleet)
+    awx = {"awx_schedule_id": told["id"], "awx_schedule_name": told["name"]}
+    shell.play("--limit", "web1", "-e", json.dumps(awx))
+    [deployment] = reported(fleet)
+    assert deployment["by"] == "schedule nightly"
+    assert fleet.get("schedules/nightly")["deployment"]["id"] == deployment["id"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ import pytest
 
 from controller.auth.models import Scope
 from controller.database.base import now
+from controller.schedules.models import Schedule
+from tests.controller.reports.conftest import in_awx
 from tests.controller.server import Api
 
 
@@ -205,6 +207,39 @@ def test_it_stands_in_the_audit_log(fleet: Api) -> None:
     send(fleet, 201, entry(fleet, "web1", "ok"))
     [found] = [e for e in fleet.get("audit")["items"] if e["action"] == "deployment.report"]
     assert found["after"] == {"release": 3, "check": False, "hosts": 1}
+
+
+def test_a_run_that_a_schedule_began_in_awx_is_that_schedules(fleet: Api) -> None:
+    said = in_awx(fleet)
+    began = {"awx_schedule": said, "started": "2026-01-02T03:04:05Z"}
+    taken = send(fleet, 201, entry(fleet, "web1", "failed"), **began)
+    shown = fleet.get(f"deployments/{taken['deployment']}")
+    assert (shown["by"], shown["status"]) == ("schedule nightly", "failed")
+    last = fleet.get("schedules/nightly")["deployment"]
+    assert (last["id"], last["status"]) == (taken["deployment"], "failed")
+    [found, *_] = [e for e in fleet.get("audit")["items"] if e["action"] == "deployment.report"]
+    assert (found["actor"], found["after"]["schedule"]) == ("admin", "nightly")
+    # One that began earlier, and is reported later, is no newer for that.
+    send(fleet, 201, entry(fleet, "web1", "ok"), awx_schedule=said, started="2026-01-01T00:00:00Z")
+    assert fleet.get("schedules/nightly")["deployment"]["id"] == taken["deployment"]
+
+
+def test_a_report_is_kept_whatever_schedule_it_claims(fleet: Api) -> None:
+    said = in_awx(fleet)
+    claims = [said | {"id": 8}, said | {"name": "plugfleet schedule weekly"}, said | {"name": ""}]
+    for claim in claims:
+        taken = send(fleet, 201, entry(fleet, "web1", "ok"), awx_schedule=claim)
+        assert fleet.get(f"deployments/{taken['deployment']}")["by"] == "admin", claim
+    fleet.send("POST", "hostgroups", 201, json={"name": "db"})
+    fleet.send("POST", "hostgroups/db/members", 200, json={"add": ["db1"]})
+    limited = fleet.connect(fleet.token_of(Scope.OPERATOR, ["db"]))
+    body = {"release": 3, "hosts": [{"host": "db1", "status": "ok"}], "awx_schedule": said}
+    assert limited.post("reports", json=body).status_code == 201
+    with fleet.context.database.write() as session:
+        session.query(Schedule).one().awx_url = ""  # as when it was moved back, and is gone there
+    send(fleet, 201, entry(fleet, "web1", "ok"), awx_schedule=said)
+    assert len(fleet.get("deployments")["items"]) == len(claims) + 2
+    assert fleet.get("schedules/nightly")["deployment"] is None
 
 
 def test_what_was_lost_can_be_tried_again(fleet: Api) -> None:

@@ -499,6 +499,52 @@ def test_what_the_template_does_not_take_is_said(kept: Kept) -> None:
     assert kept.state() == "in step"
 
 
+def test_one_that_ends_by_a_local_clock_is_not_set_right_for_ever(kept: Kept) -> None:
+    start = "DTSTART;TZID=Europe/London:20300101T020000"
+    rule = f"{start} RRULE:FREQ=DAILY;INTERVAL=1;UNTIL="
+    kept.book.add(runs_in="awx", rrule=f"{rule}20300701T020000")
+    assert kept.state() == "in step"
+    assert kept.only()["rrule"] == f"{rule}20300701T010000Z", "as AWX keeps it"
+    before = len(kept.stage.stand_in.requests)
+    row = kept.keep()
+    assert {method for method, _ in kept.stage.stand_in.requests[before:]} == {"GET"}
+    assert row and (row.rrule, row.awx_corrected) == (f"{rule}20300701T020000", "")
+
+
+@pytest.mark.parametrize(
+    ("deploy", "switch"),
+    [
+        ({"hostgroups": ["web"]}, "ask_limit_on_launch"),
+        ({"check": True}, "ask_job_type_on_launch"),
+        ({"batch_size": 5}, "survey_enabled"),
+    ],
+)
+def test_awx_has_none_that_its_template_would_begin_otherwise_than_it_says(
+    kept: Kept, deploy: dict[str, Any], switch: str
+) -> None:
+    kept.book.add(deploy=deploy, runs_in="awx")
+    assert kept.state() == "in step"
+    kept.stage.change(**{switch: False})
+    for _ in range(2):
+        assert "would leave out what it says" in kept.state()
+        assert kept.there == [], "its job would visit other hosts, or do more than look"
+    asked = "ask_variables_on_launch" if switch == "survey_enabled" else switch
+    assert f"'Prompt on launch' for: {asked}" in kept.state()
+    kept.stage.change(**{switch: True})
+    row = kept.keep()
+    assert row and (awx_state(row), row.awx_corrected) == ("in step", "")
+
+
+def test_awx_without_tokens_is_kept_in_step_by_a_password(kept: Kept) -> None:
+    kept.stage.stand_in.awx.rights.has_tokens = False
+    kept.book.add(runs_in="awx")
+    assert "newer than 24.6.1 has no tokens: set awx_user" in kept.state()
+    by_password = {"awx_user": "admin", "awx_token": kept.stage.stand_in.password}
+    kept.settings = kept.settings.model_copy(update=by_password)
+    assert kept.state() == "in step"
+    kept.stage.stand_in.awx.rights.has_tokens = True  # the fixture's is a token
+
+
 def test_with_another_awx_it_says_where_it_still_is(kept: Kept) -> None:
     kept.book.add(runs_in="awx")
     kept.keep()
@@ -551,6 +597,37 @@ def test_a_running_controller_brings_awx_in_step_by_itself(api: Api, stage: Stag
     assert page == f"{stage.awx.url}{there}"
     gone = api.send("DELETE", "schedules/nightly", 202)
     assert gone["removing"] and gone["next"] is None
+    assert eventually(10, lambda: api.client.get("schedules/nightly").status_code == 404)
+
+
+@sqlite_only
+def test_a_document_brings_awx_in_step_as_every_other_change_does(api: Api, stage: Stage) -> None:
+    def apply(status: int = 200, **schedules: Any) -> Any:
+        query = {"prune": True}
+        body = {"schedules": schedules}
+        return api.send("POST", "configuration/apply", status, json=body, params=query)
+
+    def in_step() -> bool:
+        return bool(api.get("schedules/nightly")["awx"]["state"] == "in step")
+
+    spec = {"rrule": NIGHTLY, "runs_in": "awx"}
+    apply(nightly=spec)
+    assert eventually(10, in_step)
+    assert apply(nightly=spec)["changes"] == []
+    apply(nightly=spec | {"enabled": False})
+    assert eventually(10, in_step)
+    [found] = stage.awx.get(f"job_templates/{stage.template}/schedules/")["results"]
+    assert not found["enabled"]
+    problem = apply(422, nightly=spec | {"deploy": {"conflict": "refuse"}})
+    assert [told["field"] for told in problem["fields"]] == [
+        "body.schedules.nightly.deploy.conflict"
+    ]
+    stage.stand_in.faults.set(where="DELETE .*", always=503)
+    assert apply()["notes"] == ["schedule nightly goes as soon as it is gone from AWX"]
+    assert apply()["changes"] == [] and api.get("configuration")["schedules"] == {}
+    assert "is being removed" in apply(409, nightly=spec)["detail"]
+    stage.stand_in.faults.clear()
+    apply(other={"rrule": NIGHTLY})
     assert eventually(10, lambda: api.client.get("schedules/nightly").status_code == 404)
 
 
