@@ -1,6 +1,8 @@
-"""`python -m tests.awx`: the stand-in by itself, for a benchmark or a look; prints its URL and token as JSON.
+"""`python -m tests.awx`: the stand-in by itself, for a benchmark or a look; prints its URL, token and the
+password of `admin` as JSON.
 
-It knows what time it is: schedules fall due. It ends when its standard input does.
+It knows what time it is: schedules fall due. It ends when its standard input does. With `--no-tokens` it takes the
+password only, as AWX newer than 24.6.1 does.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ _LOOK = 1.0  # seconds between looks at the schedules; a real AWX takes 30
 
 if __name__ == "__main__":
     stand_in = StandIn()
+    stand_in.awx.rights.has_tokens = "--no-tokens" not in sys.argv
     stand_in.awx.jobs.offered = [*PLAYBOOKS, "hello_world.yml"]
     ended = threading.Event()
 
@@ -26,7 +29,8 @@ if __name__ == "__main__":
 
     firing = threading.Thread(target=fire)
     firing.start()
-    print(json.dumps({"url": stand_in.url, "token": stand_in.token}), flush=True)
+    said = {"url": stand_in.url, "token": stand_in.token, "password": stand_in.password}
+    print(json.dumps(said), flush=True)
     sys.stdin.read()
     ended.set()
     firing.join()

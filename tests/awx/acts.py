@@ -13,10 +13,10 @@ from typing import Any
 from tests.awx import delivery
 from tests.awx.jobs import Jobs
 from tests.awx.kinds import KINDS
-from tests.awx.launching import accepted, check_survey
+from tests.awx.launching import accepted, check_survey, need_revision
 from tests.awx.objects import Objects, not_allowed, public
 from tests.awx.rights import Rights, need
-from tests.awx.store import Object, Store, page
+from tests.awx.store import Object, Refused, Store, page
 from tests.awx.workflows import Workflows
 
 Answer = tuple[int, Any]
@@ -60,6 +60,8 @@ class Acts:
 
     def do_personal_tokens(self, request: Request, kind: str, found: Object) -> Answer:
         """A new token of a user's own."""
+        if not self._rights.has_tokens:
+            raise Refused(404, {"detail": "The requested resource could not be found."})
         need(request.user["id"] == found["id"])
         token = self._rights.new_token(found["id"])
         return 201, {"id": 1, "type": "o_auth2_access_token", "token": token}
@@ -104,6 +106,7 @@ class Acts:
         if kind == "workflow_job_templates":
             run = self._workflows.start(found)
             return 201, {"workflow_job": run["id"], "ignored_fields": {}, **public(run)}
+        need_revision(self._store.get("projects", found["project"]))
         run, ignored = self._launch(found, request.body, request.user["id"])
         return 201, {
             run["type"]: run["id"],
@@ -111,12 +114,23 @@ class Acts:
             **self._objects.shown(f"{run['type']}s", run),
         }
 
-    def launched(self, template: Object, given: Mapping[str, Any]) -> Object:
-        """A job that a workflow or a schedule launches."""
-        return self._launch(template, given, 1)[0]
+    def launched(
+        self, template: Object, given: Mapping[str, Any], artifacts: Mapping[str, Any] | None = None
+    ) -> Object:
+        """A job that a workflow or a schedule launches.
+
+        Args:
+            artifacts: of the nodes before it, which are variables of the job whatever its template asks for
+                (`get_job_kwargs` of WorkflowJobNode, awx/main/models/workflow.py).
+        """
+        return self._launch(template, given, 1, artifacts or {})[0]
 
     def _launch(
-        self, template: Object, given: Mapping[str, Any], user: int
+        self,
+        template: Object,
+        given: Mapping[str, Any],
+        user: int,
+        artifacts: Mapping[str, Any] | None = None,
     ) -> tuple[Object, dict[str, Any]]:
         fields, extra, ignored = accepted(template, template["_survey"], given)
         values = {name: template[name] for name in KINDS["jobs"].fields} | fields
@@ -124,7 +138,7 @@ class Acts:
             "name": template["name"],
             "job_template": template["id"],
             "unified_job_template": template["id"],
-            "extra_vars": json.dumps(extra),
+            "extra_vars": json.dumps(extra | dict(artifacts or {})),
             "created_by": user,
             "job_slice_number": 0,
             "_credentials": list(

@@ -10,15 +10,17 @@ import contextlib
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.awx import rrules
+from tests.awx import deleting, links, rrules
 from tests.awx.acts import Acts, Answer, Request
+from tests.awx.credentials import MANAGED
 from tests.awx.jobs import Jobs
 from tests.awx.kinds import KINDS, RUNS, TEMPLATES
 from tests.awx.objects import ROOT, Objects, not_allowed
 from tests.awx.rights import Rights, need
 from tests.awx.store import Object, Refused, Store, page
 
-_MANAGED = [("Machine", "ssh"), ("Source Control", "scm"), ("Vault", "vault")]
+# Where AAP's gateway has it (`OPTIONAL_API_URLPATTERN_PREFIX`).
+_GATEWAY = "/api/controller/v2/"
 
 
 class AwxApi:
@@ -26,20 +28,23 @@ class AwxApi:
 
     Attributes:
         version: what AWX says that it is.
+        behind_gateway: it answers below `/api/controller/` only, as in AAP 2.5.
         store: the objects.
         rights: users, tokens and roles.
         jobs: what runs, and how it goes.
+        objects: what may be made of them.
     """
 
     def __init__(self) -> None:
         self.version = "24.6.1"
+        self.behind_gateway = False
         self.store = Store()
         self.rights = Rights(self.store)
         self.jobs = Jobs(self.store)
-        self._objects = Objects(self.store, self.rights, self.jobs)
-        self._acts = Acts(self.store, self.rights, self.jobs, self._objects)
-        for name, kind in _MANAGED:
-            self.store.add("credential_types", {"name": name, "kind": kind, "managed": True})
+        self.objects = Objects(self.store, self.rights, self.jobs)
+        self._acts = Acts(self.store, self.rights, self.jobs, self.objects)
+        for kind in MANAGED:
+            self.store.add("credential_types", kind)
 
     def close(self) -> None:
         """End everything that runs."""
@@ -60,7 +65,7 @@ class AwxApi:
         now = datetime.now(UTC)
         for schedule in self.store.find("schedules", enabled=True):
             if schedule["next_run"] and datetime.fromisoformat(schedule["next_run"]) <= now:
-                self._objects.plan(schedule)
+                self.objects.plan(schedule)
                 with contextlib.suppress(Refused):  # AWX logs that, and goes on
                     self.fire(schedule["id"])
 
@@ -69,6 +74,12 @@ class AwxApi:
     ) -> Answer:
         """Status and body that a request is answered with."""
         try:
+            if path == "/api/":
+                return 200, self._root()
+            if self.behind_gateway:
+                if not path.startswith(_GATEWAY):
+                    raise Refused(404, {"detail": "The requested resource could not be found."})
+                path = ROOT + path.removeprefix(_GATEWAY)
             if path == f"{ROOT}ping/":
                 return 200, {"ha": False, "version": self.version, "active_node": "stand-in"}
             user = self.rights.user(authorization)
@@ -78,13 +89,20 @@ class AwxApi:
         except Refused as refused:
             return refused.status, refused.body
 
+    def _root(self) -> Object:
+        """What everybody may see at `/api/` (`ApiRootView`); it names no OAuth 2 where there are no tokens."""
+        if self.behind_gateway:
+            return {"description": "AAP gateway REST API", "apis": {"controller": _GATEWAY[:-3]}}
+        known = {"oauth2": "/api/o/"} if self.rights.has_tokens else {}
+        return {"current_version": ROOT, "available_versions": {"v2": ROOT}, **known}
+
     def _answer(self, request: Request) -> Answer:
         parts = [part for part in request.path.removeprefix(ROOT).split("/") if part]
         match parts:
             case ["config"]:
                 return 200, {"version": self.version, "time_zone": "UTC"}
             case ["me"]:
-                me = self._objects.shown("users", request.user)
+                me = self.objects.shown("users", request.user)
                 return 200, page([me], request.path, request.query)
             case ["schedules", "preview"]:
                 return _preview(request.body.get("rrule", ""))
@@ -107,10 +125,10 @@ class AwxApi:
         need(request.user["is_superuser"])
         number = request.body["inventory"]
         made = [
-            self._objects.create("hosts", {**host, "inventory": number})
+            self.objects.create("hosts", {**host, "inventory": number})
             for host in request.body["hosts"]
         ]
-        return 201, {"hosts": [self._objects.shown("hosts", host) for host in made]}
+        return 201, {"hosts": [self.objects.shown("hosts", host) for host in made]}
 
     def _many(self, request: Request, kind: str) -> Answer:
         if request.method == "GET":
@@ -118,44 +136,33 @@ class AwxApi:
         if request.method != "POST" or kind in RUNS:
             raise not_allowed(request.method)
         need(request.user["is_superuser"])
-        return 201, self._objects.shown(kind, self._objects.create(kind, request.body))
+        if kind in self.rights.not_to_be_made:
+            raise Refused(403, {"detail": self.rights.not_to_be_made[kind]})
+        return 201, self.objects.shown(kind, self.objects.create(kind, request.body))
 
     def _list(self, request: Request, kind: str, objects: list[Object]) -> Object:
         seen = [
-            self._objects.shown(kind, found)
+            self.objects.shown(kind, found)
             for found in objects
             if self.rights.may_read(request.user, kind, found)
         ]
+        for job in seen if kind in RUNS else ():
+            # What `UnifiedJobListSerializer` leaves out.
+            job.pop("result_traceback", None)
+            job.pop("event_processing_finished", None)
         return page(seen, request.path, request.query, KINDS[kind].fields)
 
     def _one(self, request: Request, kind: str, found: Object) -> Answer:
         method, user = request.method, request.user
         if method == "GET":
-            return 200, self._objects.shown(kind, found)
+            return 200, self.objects.shown(kind, found)
         need(self.rights.may_change(user, kind, found))
         if method in ("PATCH", "PUT") and kind not in RUNS:
-            self._objects.change(kind, found, request.body)
-            return 200, self._objects.shown(kind, found)
+            self.objects.change(kind, found, request.body)
+            return 200, self.objects.shown(kind, found)
         if method != "DELETE":
             raise not_allowed(method)
-        running = [
-            {"id": job["id"], "type": job["type"]}
-            for job in self.store.all("jobs")
-            if self.jobs.is_active(job)
-            and (kind, found["id"])
-            in (("inventories", job["inventory"]), ("job_templates", job["job_template"]))
-        ]
-        if running:
-            refused = {"error": "Resource is being used by running jobs.", "active_jobs": running}
-            raise Refused(409, refused)
-        if kind == "credential_types" and self.store.find(
-            "credentials", credential_type=found["id"]
-        ):
-            said = "Credential types that are in use cannot be deleted"
-            raise Refused(403, {"detail": said})
-        self.store.remove(kind, found["id"])
-        # AWX removes an inventory behind the scenes, and says so.
-        return (202, {}) if kind == "inventories" else (204, None)
+        return deleting.delete(self.store, self.jobs, kind, found)
 
     def _below(self, request: Request, kind: str, found: Object, sub: str) -> Answer:
         """What stands below an object: lists, links and acts."""
@@ -178,14 +185,14 @@ class AwxApi:
         if kind in RUNS or request.method != "POST":
             raise not_allowed(request.method)
         need(self.rights.may_make(request.user, kind, of))
-        made = self._objects.create(kind, {**request.body, **of})
+        made = self.objects.create(kind, {**request.body, **of})
         made["_created_by"] = request.user["id"]
-        return 201, self._objects.shown(kind, made)
+        return 201, self.objects.shown(kind, made)
 
     def _linked(self, request: Request, kind: str, number: int, sub: str) -> Answer:
         linked, other = self.store.linked(kind, number, sub), KINDS[kind].many[sub]
         if request.method == "GET":
-            seen = [self._objects.shown(other, self.store.get(other, one)) for one in linked]
+            seen = [self.objects.shown(other, self.store.get(other, one)) for one in linked]
             return 200, page(seen, request.path, request.query)
         user = request.user
         need(user["is_superuser"] or self.rights.has(user, kind, number, "Admin"))
@@ -193,19 +200,9 @@ class AwxApi:
         if request.body.get("disassociate"):
             linked[:] = [kept for kept in linked if kept != one]
         elif one not in linked:
-            self._one_of_a_type(other, one, linked)
+            links.check(self.store, kind, number, sub, one)
             linked.append(one)
         return 204, None
-
-    def _one_of_a_type(self, kind: str, one: int, linked: list[int]) -> None:
-        """As `JobTemplateCredentialsList.is_valid_relation`: one credential of each type, vaults apart."""
-        if kind != "credentials":
-            return
-        of = [self.store.get(kind, number)["credential_type"] for number in (one, *linked)]
-        named = self.store.get("credential_types", of[0])
-        if of[0] in of[1:] and named["kind"] != "vault":
-            said = f"Cannot assign multiple {named['name']} credentials."
-            raise Refused(400, {"error": said})
 
 
 def _preview(rrule: str) -> Answer:

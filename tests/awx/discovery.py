@@ -16,21 +16,27 @@ _PLAYBOOK_LINE = re.compile(
     r"^\s*?-?\s*?(?:hosts|(?:ansible\.builtin\.)?(?:include|import_playbook)):"
 )
 _INVENTORY_LINE = re.compile(r"^[a-zA-Z0-9_.=\[\]]")
+_MOST = 51
 _PASSED_OVER = {"roles", "tasks", "group_vars", "host_vars"}
 
 
-def playbooks(project: Path) -> list[str]:
-    """What AWX lists to choose a job template's playbook from."""
-    return sorted(name for name in _files(project) if _is_playbook(project / name))
+def playbooks(project: Path, *, links: bool = False) -> list[str]:
+    """What AWX lists to choose a job template's playbook from.
+
+    Args:
+        links: linked folders are looked into; off as `AWX_SHOW_PLAYBOOK_LINKS` is.
+    """
+    return sorted(name for name in _files(project, links) if _is_playbook(project / name))
 
 
 def inventories(project: Path) -> list[str]:
-    """What AWX lists to choose an inventory source's file from."""
-    return sorted(name for name in _files(project) if _is_inventory(project / name))
+    """What AWX lists to choose an inventory source's file from: of more than `_MOST`, whichever come first."""
+    found = (name for name in _files(project, links=False) if _is_inventory(project / name))
+    return sorted(islice(found, _MOST))
 
 
-def _files(project: Path) -> Iterator[str]:
-    for folder, _, names in os.walk(project, followlinks=True):
+def _files(project: Path, links: bool) -> Iterator[str]:
+    for folder, _, names in os.walk(project, followlinks=links):
         within = PurePath(os.path.relpath(folder, project))
         if _PASSED_OVER.intersection(within.parts):
             continue

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from tests.awx import inventory, real, simulated
 from tests.awx.delivery import Deliveries, Events
 from tests.awx.discovery import playbooks
-from tests.awx.launching import variables
+from tests.awx.launching import NO_REVISION, variables
 from tests.awx.simulated import Play
 from tests.awx.store import Object, Store, moment
 
@@ -76,7 +77,6 @@ class Jobs:
                 "job_explanation": "",
                 "result_traceback": "",
                 "event_processing_finished": False,
-                "emitted_events": 0,
                 "artifacts": {},
                 "launch_type": "manual",
                 "execution_node": "",
@@ -124,16 +124,14 @@ class Jobs:
                 status = carry(job)
         except real.Failed as failed:
             status, job["result_traceback"] = "failed", str(failed)
-        except Exception as error:
-            status, job["result_traceback"] = "error", f"{type(error).__name__}: {error}"
+        except Exception:
+            status, job["result_traceback"] = "error", traceback.format_exc()
         if job["id"] in self._canceled:
             status, job["canceled_on"] = "canceled", moment()
         job["elapsed"] = round(time.monotonic() - begun, 3)
         job["finished"] = moment()
         job["failed"] = status != "successful"
-        if path == "jobs":
-            job["emitted_events"] = self.events(job["id"]).emitted
-        else:
+        if path != "jobs":
             self._tell_template(job, status)
         job["status"] = status
 
@@ -233,6 +231,10 @@ class Jobs:
             job["job_explanation"] = failed
             return "failed"
         project = self._store.get("projects", job["project"])
+        if project["status"] in ("failed", "error"):
+            job["job_explanation"] = NO_REVISION
+            job["result_traceback"] = simulated.traceback(NO_REVISION)
+            return "failed"
         job["scm_revision"] = project["scm_revision"]
         return self._real(job, project) if real.is_real(project) else self._simulated(job)
 
@@ -240,6 +242,7 @@ class Jobs:
         hosts = inventory.limited(self._store, job)
         play, events = self.play(job, hosts), self.events(job["id"])
         told = list(simulated.events(play, hosts, job["job_type"] == "check", job["playbook"]))
+        told = told[: play.reaped or play.timeout or None]
         for event in told:
             until = time.monotonic() + play.seconds / len(told)
             while time.monotonic() < until and not self._ended(job):
@@ -247,8 +250,12 @@ class Jobs:
             if self._ended(job):
                 return "canceled"
             events.emit(event)
+        if play.reaped or play.timeout:
+            job["job_explanation"] = simulated.REAPED if play.reaped else simulated.TIMED_OUT
+            events.emitted *= not play.reaped  # nobody was left to count
+            return "failed"
         job["artifacts"] = simulated.artifacts(told)
-        job["result_traceback"] = play.breaks
+        job["result_traceback"] = simulated.traceback(play.breaks) if play.breaks else ""
         return simulated.status_of(play, hosts)
 
     def _real(self, job: Object, project: Object) -> str:
@@ -256,21 +263,22 @@ class Jobs:
         credentials = self._credentials(job["_credentials"])
         env, extra = real.injected(credentials, folder)
         user, key = real.machine(credentials)
-        script = folder / "inventory" / "hosts"
-        script.parent.mkdir()
-        script.write_text(
-            f"#!/bin/sh\ncat <<'EOF'\n{json.dumps(inventory.script(self._store, job))}\nEOF\n"
-        )
-        script.chmod(0o700)
+        script = real.write_inventory(folder, inventory.script(self._store, job))
         # A job runs in a container, which has a home of its own.
         env["HOME"] = str(folder / "home")
         (folder / "home").mkdir()
         told = {"awx_job_id": job["id"], "awx_job_template_name": job["name"]}
+        if schedule := job.get("schedule"):
+            name = self._store.get("schedules", schedule)["name"]
+            told |= {"awx_schedule_id": schedule, "awx_schedule_name": name}
         order = {
             "folder": str(folder),
             "project": str(self.checkouts.path(project["id"])),
             "inventory": str(script),
             "extra_vars": told | extra | variables(job["extra_vars"]),
+            "trusted": variables(
+                self._store.get("job_templates", job["job_template"])["extra_vars"]
+            ),
             "check": job["job_type"] == "check",
             "diff": job["diff_mode"],
             "user": user,

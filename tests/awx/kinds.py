@@ -337,5 +337,18 @@ READ_ONLY = {
     "last_job_run", "last_job_failed", "next_run", "timezone", "total_hosts", "pending_deletion",
     "scm_revision",
 }  # fmt: skip
+# What is taken for a new object and not heeded later, by kind (`build_relational_field` of the serializers).
+FIXED = {
+    "inventory_sources": {"inventory"},
+    "hosts": {"inventory"},
+    "groups": {"inventory"},
+    "workflow_job_template_nodes": {"workflow_job_template"},
+}
+# Fields with a choice of values (`choices` of awx/main/models).
+CHOICES: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
+    "job_templates": {"job_type": ("run", "check")},
+    "execution_environments": {"pull": ("", None, "always", "missing", "never")},
+    "projects": {"scm_type": ("", "git", "svn", "insights", "archive")},
+}
 # Kinds that `unified_job_template` may mean.
 TEMPLATES = tuple(kind.path for kind in _ALL if kind.shared_ids == "templates")

@@ -3,7 +3,8 @@
 Rules: `JobLaunchSerializer` and `SurveyJobTemplateMixin` of AWX (awx/api/serializers.py,
 awx/main/models/mixins.py): a field whose `ask_..._on_launch` is off is ignored and named in
 `ignored_fields`; survey answers are checked; variables that no survey asks for need
-`ask_variables_on_launch`.
+`ask_variables_on_launch`. What is the same as the template's own is neither taken nor ignored, and null is
+nothing. What is taken is held against the template's own checks (`clean_forks`, MAX_FORKS).
 """
 
 from __future__ import annotations
@@ -16,9 +17,13 @@ import yaml
 from tests.awx.kinds import ASKED
 from tests.awx.store import Object, Refused
 
+NO_REVISION = "Missing a revision to run due to failed project update."
 _TEXTS = ("text", "textarea", "password")
 _NUMBERS = {"integer": ("an integer", (int,)), "float": ("a numeric type", (int, float))}
+_QUESTIONS = (*_TEXTS, *_NUMBERS, "multiplechoice", "multiselect")
+_SAID: dict[type, str] = {bool: "boolean", str: "string"}
 _CHOICES = {"job_type": ("run", "check")}
+_MAX_FORKS = 200
 
 
 def variables(value: Any) -> dict[str, Any]:
@@ -49,12 +54,15 @@ def accepted(
     fields: Object = {}
     ignored: dict[str, Any] = {}
     for switch, name in ASKED.items():
-        if name == "extra_vars" or name not in given:
+        if name == "extra_vars" or given.get(name) is None:
             continue
         if name in _CHOICES and given[name] not in _CHOICES[name]:
             raise Refused(400, {name: [f'"{given[name]}" is not a valid choice.']})
         if template.get(switch):
             fields[name] = given[name]
+            if name == "forks" and int(given[name]) > _MAX_FORKS:
+                said = f"Maximum number of forks ({_MAX_FORKS}) exceeded."
+                raise Refused(400, {"forks": [said]})
         elif given[name] != template.get(name):
             ignored[name] = given[name]
     told = variables(given.get("extra_vars"))
@@ -71,14 +79,27 @@ def accepted(
     taken |= {
         k: v for k, v in told.items() if k in asked or template.get("ask_variables_on_launch")
     }
-    if refused := {k: v for k, v in told.items() if k not in taken}:
+    own = variables(template.get("extra_vars"))
+    if refused := {k: v for k, v in told.items() if k not in taken and (k, v) not in own.items()}:
         ignored["extra_vars"] = refused
     inventory = fields.get("inventory", template.get("inventory"))
     if not inventory and "playbook" in template:
         raise Refused(
             400, {"resources_needed_to_start": ["Job Template inventory is missing or undefined."]}
         )
-    return fields, variables(template.get("extra_vars")) | taken, ignored
+    return fields, own | taken, ignored
+
+
+def need_revision(project: Object) -> None:
+    """Refuse to launch what has no project to run (`get_reason_if_failed` of Project, awx/main/models/projects.py).
+
+    It stays so until somebody updates the project, also where it is updated on launch.
+
+    Raises:
+        Refused: the project's last update has failed.
+    """
+    if project["status"] in ("failed", "error"):
+        raise Refused(400, {"playbook": [NO_REVISION]})
 
 
 def _faults(question: Mapping[str, Any], told: Mapping[str, Any]) -> list[str]:
@@ -137,6 +158,17 @@ def check_survey(spec: Any) -> Object:
         for name in ("type", "question_name", "variable", "required"):
             if name not in question:
                 raise Refused(400, {"error": f"'{name}' missing from survey question {place}."})
+            of: type = bool if name == "required" else str
+            if not isinstance(question[name], of):
+                said = f"'{name}' in survey question {place} expected to be {_SAID[of]}."
+                raise Refused(400, {"error": said})
+        if question["type"] not in _QUESTIONS:
+            said = f"'{question['type']}' in survey question {place} is not one of the allowed question types."
+            raise Refused(400, {"error": said})
+        for name in ("min", "max"):
+            if not isinstance(question.get(name), int | None):
+                said = f"The {name} limit in survey question {place} expected to be integer."
+                raise Refused(400, {"error": said})
         if question["variable"] in seen:
             raise Refused(
                 400, {"error": f"'variable' '{question['variable']}' duplicated in survey question"}

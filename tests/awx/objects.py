@@ -7,24 +7,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.awx import rrules
+from tests.awx import credentials, notifications, rrules, texts
 from tests.awx.jobs import Jobs
-from tests.awx.kinds import ENCRYPTED, KINDS, READ_ONLY
+from tests.awx.kinds import CHOICES, ENCRYPTED, FIXED, KINDS, READ_ONLY
 from tests.awx.launching import accepted
 from tests.awx.rights import Rights
 from tests.awx.store import Object, Refused, Store, conflict, moment
 
 ROOT = "/api/v2/"
-_WEBHOOK = {
-    "http_method": "POST",
-    "disable_ssl_verification": False,
-    "username": "",
-    "password": "",
-}
+# A change of one of these lets AWX fetch a project again (`FIELDS_TRIGGER_UPDATE` of awx/main/models/projects.py).
+_FETCHED = ("scm_type", "scm_url", "scm_branch")
 
 
 class Objects:
-    """Makes, changes and shows objects."""
+    """Makes, changes and shows objects.
+
+    Attributes:
+        looks_at_texts: names and texts are held against rules of their own.
+    """
+
+    looks_at_texts = False
 
     def __init__(self, store: Store, rights: Rights, jobs: Jobs) -> None:
         self._store = store
@@ -61,8 +63,11 @@ class Objects:
             if isinstance(given, dict):
                 kept = found.get(secret) or {}
                 values[secret] = {k: kept.get(k) if v == ENCRYPTED else v for k, v in given.items()}
+        moved = [name for name in _FETCHED if name in values and values[name] != found[name]]
         found |= values
         found["modified"] = moment()
+        if kind == "projects" and moved and found["scm_type"]:
+            self._jobs.update_project(found)
         if kind == "schedules":
             self.plan(found)
 
@@ -73,8 +78,17 @@ class Objects:
             Refused: 400, with what is wrong at each field.
         """
         kind = KINDS[path]
-        values = {k: v for k, v in body.items() if k in kind.fields and k not in READ_ONLY}
-        errors: dict[str, list[str]] = {}
+        ignored = READ_ONLY | (FIXED.get(path, set()) if found else set())
+        values = {k: v for k, v in body.items() if k in kind.fields and k not in ignored}
+        if path == "job_templates":
+            values.pop("organization", None)
+        errors: dict[str, Any] = {
+            name: [f'"{values[name]}" is not a valid choice.']
+            for name, choices in CHOICES.get(path, {}).items()
+            if name in values and values[name] not in choices
+        }
+        if self.looks_at_texts:
+            errors |= texts.faults(values)
         for name in kind.required:
             if found is None and name not in values:
                 errors[name] = ["This field is required."]
@@ -87,22 +101,26 @@ class Objects:
                 except Refused:
                     errors[name] = [f'Invalid pk "{values[name]}" - object does not exist.']
         notifies = {**(found or {}), **values}.get("notification_type")
-        if notifies == "webhook" and (found is None or "notification_configuration" in values):
-            # What is not given, AWX fills in (init_parameters of its webhook backend).
-            given = values.get("notification_configuration") or {}
-            values["notification_configuration"] = {**_WEBHOOK, **given}
+        if notifies and (found is None or "notification_configuration" in values):
+            given = values.get("notification_configuration")
+            values["notification_configuration"] = notifications.completed(notifies, given)
+        if path == "schedules" and values.get("rrule") and not rrules.faults(values["rrule"]):
+            values["rrule"] = rrules.kept(values["rrule"])
         if path == "job_templates" and values.get("project") and "project" not in errors:
             # A job template belongs to its project's organisation.
             project = self._store.get("projects", values["project"])
             values["organization"] = project["organization"]
         whole = {**(found or kind.fields), **values}
-        errors |= {k: v for k, v in self._faults(path, whole, values).items() if k not in errors}
+        if not errors:
+            errors = self._faults(path, whole, values, found)
         if errors:
             raise Refused(400, errors)
         conflict(self._store, kind, whole, found["id"] if found else None)
         return values
 
-    def _faults(self, path: str, whole: Object, values: Object) -> dict[str, list[str]]:
+    def _faults(
+        self, path: str, whole: Object, values: Object, found: Object | None
+    ) -> dict[str, Any]:
         """What is wrong with an object beyond single fields."""
         match path:
             case "schedules":
@@ -113,16 +131,66 @@ class Objects:
             case "job_templates":
                 return self._template_faults(whole)
             case "credential_types":
-                return _injector_faults(whole)
-            case "credentials" if values.get("credential_type"):
-                return self._input_faults(whole)
-            case "inventory_sources" if whole["source"] == "scm" and not whole["source_project"]:
-                return {"source_project": ["Project required for scm type sources."]}
-            case "notification_templates":
-                kind = whole["notification_type"]
-                if kind not in ("webhook", "email"):
-                    return {"notification_type": [f'"{kind}" is not a valid choice.']}
+                return self._type_faults(whole, values, found)
+            case "credentials":
+                if found is None and not whole["organization"]:
+                    return {"detail": ["Missing 'user', 'team', or 'organization'."]}
+                of = self._store.get("credential_types", whole["credential_type"])
+                return credentials.faults(of, whole["inputs"], found["inputs"] if found else None)
+            case "inventory_sources":
+                return self._source_faults(whole)
+            case "projects":
+                return self._project_faults(whole)
+            case "execution_environments":
+                return self._image_faults(whole, found)
+            case "notification_templates" if "notification_configuration" in values:
+                configuration = whole["notification_configuration"]
+                return notifications.faults(whole["notification_type"], configuration)
         return {}
+
+    def _type_faults(self, whole: Object, values: Object, found: Object | None) -> dict[str, Any]:
+        said = credentials.faults_of_type(whole)
+        changes = found and values.get("inputs", found["inputs"]) != found["inputs"]
+        if (
+            found
+            and changes
+            and not said
+            and self._store.find("credentials", credential_type=found["id"])
+        ):
+            told = "Modifications to inputs are not allowed for credential types that are in use"
+            raise Refused(403, {"detail": told})
+        return said
+
+    def _source_faults(self, whole: Object) -> dict[str, list[str]]:
+        if whole["source"] == "scm" and not whole["source_project"]:
+            return {"source_project": ["Project required for scm type sources."]}
+        if whole["credential"] and self._kind_of(whole["credential"]) in ("insights", "vault"):
+            # As `InventorySource.cloud_credential_validation`.
+            said = (
+                "Credentials of type insights and vault are disallowed for scm inventory sources."
+            )
+            return {"credential": [said]}
+        return {}
+
+    def _image_faults(self, whole: Object, found: Object | None) -> dict[str, list[str]]:
+        if found and whole["organization"] not in (None, found["organization"]):
+            said = "Cannot change the organization of an execution environment"
+            return {"organization": [said]}
+        if whole["credential"] and self._kind_of(whole["credential"]) != "registry":
+            said = "Only Container Registry credentials can be associated with an Execution Environment"
+            return {"credential": [said]}
+        return {}
+
+    def _project_faults(self, whole: Object) -> dict[str, list[str]]:
+        if whole["scm_type"] and not whole["scm_url"]:
+            return {"scm_url": ["SCM URL is required."]}
+        if whole["credential"] and self._kind_of(whole["credential"]) != "scm":
+            return {"credential": ["Credential kind must be 'scm'."]}
+        return {}
+
+    def _kind_of(self, credential: int) -> str:
+        of = self._store.get("credentials", credential)["credential_type"]
+        return str(self._store.get("credential_types", of)["kind"])
 
     def _template_faults(self, whole: Object) -> dict[str, list[str]]:
         if not self._store.find("projects", id=whole["project"]):
@@ -131,17 +199,8 @@ class Objects:
         if whole["playbook"] not in offered:
             return {"playbook": ["Playbook not found for project."]}
         if not whole["inventory"] and not whole["ask_inventory_on_launch"]:
-            said = "Must either set a default value or ask to prompt on launch."
+            said = "You must either set a default value or ask to prompt on launch."
             return {"inventory": [said]}
-        return {}
-
-    def _input_faults(self, whole: Object) -> dict[str, list[str]]:
-        kinds = self._store.find("credential_types", id=whole["credential_type"])
-        for kind in kinds:
-            known = {each["id"] for each in (kind["inputs"] or {}).get("fields", [])}
-            unknown = ", ".join(sorted(set(whole["inputs"]) - known))
-            if unknown and not kind["managed"]:
-                return {"inputs": [f"Additional properties are not allowed ({unknown})"]}
         return {}
 
     def _prompts(self, whole: Object) -> dict[str, list[str]]:
@@ -182,10 +241,7 @@ class Objects:
         seen = public(found) | {"url": f"{ROOT}{path}/{found['id']}/", "related": {}}
         if path == "credentials":
             kind = self._store.get("credential_types", found["credential_type"])
-            fields = (kind["inputs"] or {}).get("fields", [])
-            secret = {f["id"] for f in fields if f.get("secret")}
-            secret |= {"password", "ssh_key_data", "ssh_key_unlock", "vault_password"}
-            seen["inputs"] = _masked(found["inputs"], secret)
+            seen["inputs"] = _masked(found["inputs"], credentials.secrets(kind))
         if path == "notification_templates":
             seen["notification_configuration"] = _masked(
                 found["notification_configuration"], {"password", "token"}
@@ -224,16 +280,6 @@ class Objects:
         if path in ("credentials", "job_templates", "inventories", "projects"):
             summary["user_capabilities"] = {}
         return summary
-
-
-def _injector_faults(whole: Object) -> dict[str, list[str]]:
-    """As `CredentialTypeInjectorField.validate_env_var_allowed` (awx/main/fields.py)."""
-    named = [n for n in (whole["injectors"] or {}).get("env", {}) if n.startswith("ANSIBLE_")]
-    said = (
-        "Environment variable {} may affect Ansible configuration so its use is not allowed in "
-        "credentials."
-    )
-    return {"injectors": [said.format(named[0])]} if named else {}
 
 
 def public(found: Object) -> Object:

@@ -117,6 +117,15 @@ def read_inventory(checkout: Path, source: Object, env: Mapping[str, str]) -> di
     return found
 
 
+def write_inventory(folder: Path, document: Object) -> Path:
+    """A job's inventory as the script that AWX gives to ansible-playbook."""
+    script = folder / "inventory" / "hosts"
+    script.parent.mkdir()
+    script.write_text(f"#!/bin/sh\ncat <<'EOF'\n{json.dumps(document)}\nEOF\n")
+    script.chmod(0o700)
+    return script
+
+
 class Process:
     """A real job that runs."""
 

@@ -35,9 +35,16 @@ _NOBODY = (
 
 
 class Rights:
-    """Users, their tokens and roles."""
+    """Users, their tokens and roles.
+
+    Attributes:
+        has_tokens: AWX has none any more after 24.6.1 (its pull request 15666).
+        not_to_be_made: kind -> what AAP says of it, where its platform makes such objects.
+    """
 
     def __init__(self, store: Store) -> None:
+        self.has_tokens = True
+        self.not_to_be_made: dict[str, str] = {}
         self._store = store
         self._tokens: dict[str, int] = {}
         self._passwords: dict[int, str] = {}
@@ -70,7 +77,7 @@ class Rights:
             Refused: nobody that is known.
         """
         kind, _, value = (header or "").partition(" ")
-        number = self._tokens.get(value) if kind == "Bearer" else None
+        number = self._tokens.get(value) if kind == "Bearer" and self.has_tokens else None
         if kind == "Basic":
             name, _, password = base64.b64decode(value).decode("utf-8", "replace").partition(":")
             for found in self._store.find("users", username=name):

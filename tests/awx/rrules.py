@@ -1,7 +1,7 @@
-"""Which recurrence rules AWX takes, and when they fall due next.
+"""Which recurrence rules AWX takes, how it keeps them, and when they fall due next.
 
-Rules: `ScheduleSerializer.validate_rrule` of AWX (awx/api/serializers.py): DTSTART and INTERVAL are a
-must, a naive DTSTART and SECONDLY are refused.
+Rules: `SchedulePreviewSerializer.validate_rrule` of AWX (awx/api/serializers.py): DTSTART and INTERVAL are a
+must, a naive DTSTART and SECONDLY are refused; and `Schedule.rrulestr` of awx/main/models/schedules.py.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from itertools import islice
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from dateutil.rrule import rrulestr
@@ -32,8 +33,11 @@ def faults(rrule: str) -> list[str]:
         found.append("DTSTART cannot be a naive datetime.  Specify ;TZINFO= or YYYYMMDDTHHMMSSZZ.")
     if len(starts) > 1:
         found.append("Multiple DTSTART is not supported.")
-    if not rules:
+    if "rrule:" not in rrule.lower():
         found.append("One or more rule required in rrule.")
+    for name in ("EXDATE", "RDATE"):
+        if f"{name}:" in rrule.upper():
+            return [f"{name} not allowed in rrule."]
     for rule in rules:
         if "INTERVAL" not in rule.upper():
             found.append(f"INTERVAL required in rrule: {rule}")
@@ -41,15 +45,27 @@ def faults(rrule: str) -> list[str]:
             found.append(f"SECONDLY is not supported: {rule}")
         if re.search(r"BYDAY[:=]\d+[a-zA-Z]{2}", rule):
             found.append(f"BYDAY with numeric prefix not supported: {rule}")
-        if "BYYEARDAY" in rule.upper():
-            found.append(f"BYYEARDAY not supported: {rule}")
-        if "BYWEEKNO" in rule.upper():
-            found.append(f"BYWEEKNO not supported: {rule}")
         if "COUNT" in rule and "UNTIL" in rule:
             found.append(f"RRULE may not contain both COUNT and UNTIL: {rule}")
         if (many := re.search(r"COUNT=(\d+)", rule)) and int(many[1]) > 999:
             found.append(f"COUNT > 999 is unsupported: {rule}")
+    if not found:
+        try:
+            _read(rrule)  # with no look for times, of which a rule may have none for long
+        except Exception as error:
+            found.append(f"rrule parsing failed validation: {error}")
     return found
+
+
+def kept(rrule: str) -> str:
+    """A rule as AWX stores it: on one line, with its end in UTC (`Schedule.coerce_naive_until`)."""
+    here = ZoneInfo(zone(rrule))
+
+    def in_utc(found: re.Match[str]) -> str:
+        naive = datetime.strptime(found[1], _FORM).replace(tzinfo=here)
+        return f"UNTIL={naive.astimezone(UTC):{_FORM}}Z"
+
+    return " ".join(re.sub(r"UNTIL=(\d{8}T\d{6})(?!Z)", in_utc, rrule).split())
 
 
 def zone(rrule: str) -> str:
@@ -60,21 +76,22 @@ def zone(rrule: str) -> str:
 
 def occurrences(rrule: str, after: datetime | None = None) -> list[datetime]:
     """The next times of a rule, worked out as `Schedule.rrulestr` of AWX (awx/main/models/schedules.py) does."""
-    after = after or datetime.now(UTC)
-    start_text = re.search(r"DTSTART(?:;[^:]+)?:(\d+T\d+)", rrule)
-    assert start_text
     here = ZoneInfo(zone(rrule))
-
-    def in_utc(found: re.Match[str]) -> str:
-        naive = datetime.strptime(found[1], _FORM).replace(tzinfo=here)
-        return f"UNTIL={naive.astimezone(UTC):{_FORM}}Z"
-
-    start = datetime.strptime(start_text[1], _FORM).replace(tzinfo=here)
-    rule = re.sub(r"UNTIL=(\d{8}T\d{6})(?!Z)", in_utc, rrule.split("RULE:", 1)[1].split()[0])
     coming = (
         # Wall-clock steps: a rule of 02:00 stays at 02:00 when the clocks change, unless that is skipped.
         time
-        for time in rrulestr(f"RRULE:{rule}", dtstart=start).xafter(after)
+        for time in _read(rrule).xafter(after or datetime.now(UTC))
         if time.astimezone(UTC).astimezone(here).replace(tzinfo=None) == time.replace(tzinfo=None)
     )
     return list(islice(coming, _SHOWN))
+
+
+def _read(rrule: str) -> Any:
+    start_text = re.search(r"DTSTART(?:;[^:]+)?:(\d+T\d+)", rrule)
+    assert start_text
+    if re.search(r"DTSTART;[^:]+:\d+T\d+Z|UNTIL=\d{8}(?!T)", rrule):
+        raise ValueError("a time must be of a zone or of UTC, and an end a time")
+    here = ZoneInfo(zone(rrule))
+    start = datetime.strptime(start_text[1], _FORM).replace(tzinfo=here)
+    rule = kept(rrule).split("RULE:", 1)[1].split()[0]
+    return rrulestr(f"RRULE:{rule}", dtstart=start)

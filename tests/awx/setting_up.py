@@ -7,6 +7,8 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,16 @@ BIN = Path(sys.executable).parent
 PLAYBOOKS = ["deploy-plugins.yml", *(f"playbooks/{n}.yml" for n in ("verify", "rollback", "lint"))]
 
 
+@lru_cache(maxsize=1)
+def private_key() -> str:
+    """A private key, which AWX takes only in earnest."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "key")
+        argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", str(file)]
+        subprocess.run(argv, check=True, capture_output=True)
+        return file.read_text()
+
+
 class SetUp:
     """One file of variables, and the command that reads it."""
 
@@ -26,7 +38,7 @@ class SetUp:
         self.prefix = f"pf {awx.unique}"
         self.variables: dict[str, Any] = {
             "awx_setup_url": awx.url,
-            "awx_setup_token": awx.token,
+            **{f"awx_setup_{name}": value for name, value in awx.login.items()},
             "awx_setup_organization": self.prefix,
             "awx_setup_prefix": self.prefix,
             "awx_setup_project_url": "https://git.example.com/plugfleet.git",

@@ -15,6 +15,9 @@ from typing import Any
 
 from tests.awx.store import Object, moment
 
+TIMED_OUT = "Job terminated due to timeout"
+# What the reaper says of it (awx/main/dispatch/reaper.py).
+REAPED = "Task was marked as running but was not present in the job queue, so it has been marked as failed."
 _KINDS = {"failed": "runner_on_failed", "unreachable": "runner_on_unreachable"}
 
 
@@ -26,7 +29,9 @@ class Play:
         outcomes: host -> ok, changed, failed or unreachable; the others are `otherwise`.
         seconds: how long it takes, spread over its events.
         silent: hosts that no result tells of.
-        breaks: the job ends with status `error`, and this as its traceback.
+        breaks: the job ends with status `error`, and this as the exception of its traceback.
+        timeout: events after which the job's time is over; 0 is never.
+        reaped: events after which the job's process is gone, with nobody left to count them; 0 is never.
         padding: more bytes in every host's result.
     """
 
@@ -35,6 +40,8 @@ class Play:
     seconds: float = 0.0
     silent: frozenset[str] = frozenset()
     breaks: str = ""
+    timeout: int = 0
+    reaped: int = 0
     padding: int = 0
 
     def outcome(self, host: str) -> str:
@@ -102,6 +109,15 @@ def events(play: Play, hosts: Sequence[str], check: bool, playbook: str) -> Iter
     per_host["ok"] = {host: 1 for host in told if play.outcome(host) in ("ok", "changed")}
     summary: Object = {"plugfleet_check": check, "plugfleet_counts": dict(counts)}
     yield event("playbook_on_stats", {**per_host, "artifact_data": summary}, "\r\nPLAY RECAP ***")
+
+
+def traceback(broke: str) -> str:
+    """As AWX keeps it of an exception (`traceback.format_exc` in awx/main/tasks/jobs.py)."""
+    lines = [
+        "Traceback (most recent call last):",
+        '  File "awx/main/tasks/jobs.py", line 610, in run',
+    ]
+    return "\n".join([*lines, "    res = receptor_job.run()", f"RuntimeError: {broke}", ""])
 
 
 def succeeded(play: Play, hosts: Sequence[str]) -> bool:

@@ -67,6 +67,10 @@ class Stage:
         found: list[dict[str, Any]] = self.awx.get("jobs/?order_by=id&page_size=200")["results"]
         return found
 
+    def emitted(self, job: int) -> int:
+        """How many events AWX has of a job; its API does not say how many there were."""
+        return int(self.awx.get(f"jobs/{job}/job_events/?page_size=1")["count"])
+
     def launches(self) -> int:
         """How many times a job was asked for."""
         return sum(path.endswith("/launch/") for method, path in self.stand_in.requests)

@@ -38,6 +38,15 @@ _NOT_FILTERS = {"page", "page_size", "order_by", "format", "no_truncate", "searc
 _NOT_SEARCHED = {"extra_vars", "inputs", "survey_spec", "notification_configuration", "extra_data"}
 
 
+# What goes with its organisation; the others lose it (`on_delete` in awx/main/models).
+_GO_WITH_ORGANIZATION = {
+    "credentials",
+    "execution_environments",
+    "notification_templates",
+    "teams",
+}
+
+
 class Refused(Exception):
     """A request that AWX answers with an error."""
 
@@ -108,10 +117,11 @@ class Store:
                     if referred != path:
                         continue
                     for found in self.find(other.path, **{name: number}):
-                        if name in other.required or (path, name) == (
-                            "organizations",
-                            "organization",
-                        ):
+                        if path == "organizations":
+                            goes = other.path in _GO_WITH_ORGANIZATION
+                        else:
+                            goes = name in other.required
+                        if goes:
                             self.remove(other.path, found["id"])
                         else:
                             found[name] = None
@@ -135,7 +145,8 @@ def conflict(store: Store, kind: Kind, values: Mapping[str, Any], own: int | Non
     Raises:
         Refused: there is one.
     """
-    if not kind.unique or not all(values.get(name) not in ("",) for name in kind.unique):
+    # A field without a value is different from every other, as in SQL.
+    if not kind.unique or any(values.get(name) in ("", None) for name in kind.unique):
         return
     for found in store.find(kind.path, **{name: values.get(name) for name in kind.unique}):
         if found["id"] != own:

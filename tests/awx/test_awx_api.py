@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -55,10 +56,8 @@ class Made:
 
     def close(self) -> None:
         """Remove what was made, for the sake of a real AWX."""
-        self.awx.client.delete(f"inventories/{self.inventory}/")
-        self.awx.client.delete(f"job_templates/{self.template}/")
-        self.awx.client.delete(f"projects/{self.project}/")
-        self.awx.client.delete(f"organizations/{self.organization}/")
+        if not self.awx.stand_in:
+            self.awx.remove_organization(self.organization)
 
 
 @pytest.fixture
@@ -85,14 +84,14 @@ def test_what_the_template_does_not_ask_for_is_ignored_and_named(made: Made) -> 
 
 def test_events_come_by_page_and_are_complete_when_awx_says_so(made: Made) -> None:
     number = made.launch()["job"]
-    job = made.awx.wait(f"jobs/{number}/", event_processing_finished=True)
+    made.awx.wait(f"jobs/{number}/", event_processing_finished=True)
     path = f"jobs/{number}/job_events/?order_by=counter&page_size=2"
     counters, after = [], 0
     while page := made.awx.get(f"{path}&counter__gt={after}")["results"]:
         assert {"event", "event_data", "counter", "uuid", "stdout", "created"} <= page[0].keys()
         counters += [event["counter"] for event in page]
         after = counters[-1]
-    assert counters == list(range(1, job["emitted_events"] + 1))
+    assert counters == list(range(1, made.awx.get(path)["count"] + 1))
 
 
 def test_a_list_has_pages_of_200_at_most(made: Made) -> None:
@@ -140,6 +139,13 @@ RULES = [
     ("DTSTART:20300101T020000Z RRULE:FREQ=DAILY", "INTERVAL required"),
     ("DTSTART:20300101T020000 RRULE:FREQ=DAILY;INTERVAL=1", "naive datetime"),
     ("DTSTART:20300101T020000Z RRULE:FREQ=SECONDLY;INTERVAL=1", "SECONDLY"),
+    ("DTSTART;TZID=Nowhere:20300101T020000 RRULE:FREQ=DAILY;INTERVAL=1", "parsing failed"),
+    ("DTSTART:20300101T020000Z RRULE:FREQ=DAILY;INTERVAL=1;UNTIL=20310101", "parsing failed"),
+    ("DTSTART:20300101T020000Z RRULE:FREQ=OFTEN;INTERVAL=1", "parsing failed"),
+    (
+        "DTSTART:20300101T020000Z RRULE:FREQ=DAILY;INTERVAL=1 RDATE:20300102T020000Z",
+        "RDATE not allowed",
+    ),
     ("DTSTART;TZID=Europe/London:20300101T020000 RRULE:FREQ=DAILY;INTERVAL=1", ""),
     (
         "DTSTART:20300101T100000Z RRULE:FREQ=WEEKLY;INTERVAL=1;BYDAY=MO,TU;BYHOUR=10,14;BYMINUTE=0",
@@ -164,6 +170,7 @@ def test_a_schedule_brings_along_only_what_its_template_asks_for(made: Made) -> 
     assert "limit" in made.awx.send("POST", path, 400, json=body | {"name": "other"})
 
 
+@pytest.mark.awx_tokens
 def test_a_token_that_may_launch_one_template_may_do_nothing_else(made: Made) -> None:
     token = made.awx.limited_token(
         {f"job_templates/{made.template}": "Execute", f"inventories/{made.inventory}": "Read"}
@@ -186,10 +193,10 @@ def test_the_controllers_client_launches_follows_and_cancels_with_the_least_righ
     made: Made,
 ) -> None:
     """With the sample project's playbook that says hello: no host is needed."""
-    token = made.awx.limited_token(
+    login = made.awx.limited_login(
         {f"job_templates/{made.template}": "Execute", f"inventories/{made.inventory}": "Read"}
     )
-    client = Client(made.awx.url, token)
+    client = Client(made.awx.url, login["awx_token"], user=login["awx_user"])
     template = client.template(made.name)
     assert template["id"] == made.template and client.template(str(made.template)) == template
     launched = client.launch(made.template, {"limit": "h1", "forks": 7})
@@ -201,7 +208,7 @@ def test_the_controllers_client_launches_follows_and_cancels_with_the_least_righ
         state = client.job(launched.id)
         counters += [event["counter"] for event in follower.read()]
     counters += [event["counter"] for event in follower.read()]
-    emitted = made.awx.get(f"jobs/{launched.id}/")["emitted_events"]
+    emitted = made.awx.get(f"jobs/{launched.id}/job_events/")["count"]
     assert sorted(counters) == list(range(1, emitted + 1)) and not follower.holes
     client.cancel(launched.id)  # which has ended, and does not mind
     if made.awx.stand_in:
@@ -213,6 +220,7 @@ def test_the_controllers_client_launches_follows_and_cancels_with_the_least_righ
     client.close()
 
 
+@pytest.mark.awx_tokens
 def test_users_of_limited_tokens_go_with_the_test(made: Made) -> None:
     before = made.awx.get("users/")["count"]
     token = made.awx.limited_token({})
@@ -267,6 +275,27 @@ def test_a_job_is_canceled_in_the_middle(made: Made) -> None:
     made.awx.wait(f"jobs/{number}/", status="running")
     made.awx.send("POST", f"jobs/{number}/cancel/", 202)
     assert made.awx.wait(f"jobs/{number}/")["status"] == "canceled"
+
+
+@pytest.mark.awx_stand_in
+def test_what_a_node_leaves_are_variables_of_the_next_whatever_its_template_asks_for(
+    made: Made,
+) -> None:
+    awx = made.awx
+    made.change(ask_variables_on_launch=False)
+    workflow = made.add("workflow_job_templates/", organization=made.organization)
+    nodes = f"workflow_job_templates/{workflow}/workflow_nodes/"
+    body = {"unified_job_template": made.template}
+    first, second = (
+        awx.send("POST", nodes, 201, json=body | {"identifier": name})["id"] for name in "ab"
+    )
+    path = f"workflow_job_template_nodes/{first}/success_nodes/"
+    awx.send("POST", path, 204, json={"id": second})
+    run = awx.send("POST", f"workflow_job_templates/{workflow}/launch/", 201)["workflow_job"]
+    assert awx.wait(f"workflow_jobs/{run}/")["status"] == "successful"
+    before, after = awx.get("jobs/?order_by=id")["results"]
+    assert json.loads(before["extra_vars"]) == {}
+    assert json.loads(after["extra_vars"]) == before["artifacts"] != {}
 
 
 @pytest.mark.awx_stand_in

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from roles.awx_setup.control.client import Awx as Client
-from roles.awx_setup.control.client import AwxError, Connection
+from roles.awx_setup.control.client import Connection
 from roles.awx_setup.control.objects import Objects, Outcome, Reference, Wanted, mark
+from roles.awx_setup.control.refusals import AwxError
 from roles.awx_setup.control.updates import update
 from roles.awx_setup.control.workflow import bring_nodes
 from tests.awx.fixtures import Awx
-from tests.awx.setting_up import PLAYBOOKS
+from tests.awx.setting_up import PLAYBOOKS, private_key
 
 
 @pytest.fixture
@@ -21,11 +22,11 @@ def objects(awx: Awx) -> Iterator[Objects]:
     """What makes objects in an organisation of the test's own."""
     made = awx.send("POST", "organizations/", 201, json={"name": awx.unique})
     yield objects_in(awx)
-    awx.send("DELETE", f"organizations/{made['id']}/", 204)
+    awx.remove_organization(made["id"])
 
 
 def objects_in(awx: Awx, **options: Any) -> Objects:
-    client = Client(Connection(awx.url, awx.token))
+    client = Client(Connection(awx.url, **awx.login))
     return Objects(client, awx.unique, "pf", **{"check": False, **options})
 
 
@@ -68,7 +69,7 @@ def test_an_organisation_that_others_use_is_left(awx: Awx, objects: Objects) -> 
 def test_what_another_organisations_set_up_made_is_left(
     awx: Awx, objects: Objects, kind: str, fields: dict[str, str]
 ) -> None:
-    client = Client(Connection(awx.url, awx.token))
+    client = Client(Connection(awx.url, **awx.login))
     theirs = Objects(client, f"{awx.unique} two", "pf", check=False)
     made = Wanted(kind, f"pf {awx.unique}", fields)
     number = (theirs.present(made).found or {})["id"]
@@ -167,7 +168,7 @@ def test_a_secret_is_sent_again_only_on_request_or_where_there_is_none(
     assert bring(objects, username="a", password="one").changed
     assert not bring(objects, username="a", password="two").changed
     assert bring(objects, username="b", password="two").changed
-    assert bring(objects, username="b", password="two", ssh_key_data="key").changed
+    assert bring(objects, username="b", password="two", ssh_key_data=private_key()).changed
     outcome = bring(objects_in(awx, update_secrets=True), username="b", password="three")
     assert outcome.changed
     assert "three" not in str((outcome.before, outcome.after))
@@ -184,7 +185,7 @@ def test_a_secret_that_is_no_longer_given_goes(
         "organization": Reference("organizations", awx.unique),
         "credential_type": Reference("credential_types", "Machine"),
     }
-    login = {"username": "a", "ssh_key_data": "key"}
+    login = {"username": "a", "ssh_key_data": private_key()}
     for inputs, changes in (
         ({**login, "password": "one"}, (True, False)),
         ({**login, **emptied}, (True, False)),
@@ -241,7 +242,7 @@ def test_a_reference_that_is_no_longer_given_goes(awx: Awx, objects: Objects) ->
 def test_two_set_ups_of_one_organisation_leave_each_others_objects(
     awx: Awx, objects: Objects
 ) -> None:
-    other = Objects(Client(Connection(awx.url, awx.token)), awx.unique, "pf two", check=False)
+    other = Objects(Client(Connection(awx.url, **awx.login)), awx.unique, "pf two", check=False)
     hook = {"url": "https://chat.example.com", "headers": {}}
     fields = {"notification_type": "webhook", "notification_configuration": hook}
     for using, name in ((objects, "pf chat"), (objects, "pf mail"), (other, "pf two chat")):

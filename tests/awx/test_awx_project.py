@@ -33,8 +33,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_awx_offers_the_useful_playbooks_and_nothing_else(project: Path) -> None:
-    assert discovery.playbooks(project) == [
+@pytest.mark.parametrize("links", [False, True], ids=["links passed over", "links followed"])
+def test_awx_offers_the_useful_playbooks_and_nothing_else(project: Path, links: bool) -> None:
+    assert discovery.playbooks(project, links=links) == [
         "deploy-plugins.yml",
         "playbooks/awx-setup.yml",
         "playbooks/deploy-plugins.yml",

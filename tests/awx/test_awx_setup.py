@@ -14,20 +14,31 @@ import pytest
 import yaml
 
 from roles.awx_setup.control.client import Awx as Client
-from roles.awx_setup.control.client import AwxError, Connection
+from roles.awx_setup.control.client import Connection
+from roles.awx_setup.control.refusals import AwxError
 from tests.awx.fixtures import Awx
 from tests.awx.real import injected
-from tests.awx.setting_up import BIN, CHECKOUT, PLAYBOOKS, SetUp
+from tests.awx.setting_up import BIN, CHECKOUT, PLAYBOOKS, SetUp, private_key
 from tests.awx.standin import StandIn
 
-LOGIN = {"username": "deploy", "ssh_key_data": "KEY-HIDDEN", "become_method": "sudo"}
 WEBHOOK = {
     "name": "chat",
     "type": "webhook",
     "tell_of": ["error", "approvals"],
-    "configuration": {"url": "https://chat.example.com", "headers": {}, "password": "HOOK-HIDDEN"},
+    "configuration": {"url": "https://chat.example.com", "password": "HOOK-HIDDEN"},
 }
-SECRETS = ("KEY-HIDDEN", "HOOK-HIDDEN", "TOKEN-HIDDEN", "GIT-HIDDEN")
+MAIL = {
+    "name": "mail",
+    "type": "email",
+    "tell_of": ["success"],
+    "configuration": {
+        "host": "mail.example.com",
+        "port": 25,
+        "sender": "awx@example.com",
+        "recipients": ["ops@example.com"],
+    },
+}
+SECRETS = ("PRIVATE KEY", "IMAGE-HIDDEN", "HOOK-HIDDEN", "TOKEN-HIDDEN", "GIT-HIDDEN")
 
 
 @pytest.mark.awx_stand_in
@@ -36,6 +47,7 @@ def test_one_command_sets_an_awx_up_a_second_changes_nothing_and_absent_takes_it
 ) -> None:
     assert awx.stand_in
     awx.stand_in.awx.jobs.offered = PLAYBOOKS
+    awx.stand_in.awx.objects.looks_at_texts = True
     before = kept(awx)
     set_up = SetUp(
         awx,
@@ -43,9 +55,14 @@ def test_one_command_sets_an_awx_up_a_second_changes_nothing_and_absent_takes_it
         awx_setup_controller_url="https://plugfleet.example.com",
         awx_setup_controller_token="TOKEN-HIDDEN",
         awx_setup_controller_ca="PEM",
-        awx_setup_login=LOGIN,
-        awx_setup_notifications=[WEBHOOK],
-        awx_setup_image="pf:1",
+        awx_setup_login={
+            "username": "deploy",
+            "ssh_key_data": private_key(),
+            "become_method": "sudo",
+        },
+        awx_setup_notifications=[WEBHOOK, MAIL],
+        awx_setup_image="registry.example.com/pf:1",
+        awx_setup_image_login={"username": "awx", "password": "IMAGE-HIDDEN"},
         awx_setup_known_hosts="h1 KEY",
         awx_setup_project_login={"username": "git", "password": "GIT-HIDDEN"},
     )
@@ -54,11 +71,14 @@ def test_one_command_sets_an_awx_up_a_second_changes_nothing_and_absent_takes_it
     assert "project: \"project 'pf" in told, "the diff names what is referred to"
     assert not [secret for secret in SECRETS if secret in told]
 
-    assert set_up.changes() == 20
+    assert set_up.changes() == 22
     assert {template["job_type"] for template in awx.get("job_templates/")["results"]} == {
         "run",
         "check",
     }
+    [image] = awx.get("execution_environments/")["results"]
+    registry = awx.stand_in.awx.store.get("credentials", image["credential"])["inputs"]
+    assert (registry["host"], registry["username"]) == ("registry.example.com", "awx")
     held = awx.stand_in.awx.store.find("credentials", name=f"{set_up.prefix} controller")[0]
     assert held["inputs"] == {
         "url": "https://plugfleet.example.com",
@@ -84,10 +104,10 @@ def test_one_command_sets_an_awx_up_a_second_changes_nothing_and_absent_takes_it
     emptied = {"image": "", "known_hosts": "", "notifications": [], "project_login": {}}
     set_up.variables |= {f"awx_setup_{name}": value for name, value in emptied.items()}
     set_up.variables["awx_setup_schedules"] = [left]
-    # Project, source, 5 templates and workflow lose what is removed: a notification and 4 others.
-    assert set_up.changes("--check") == 13
+    # Project, source, 5 templates and workflow lose what is removed: notifications and 5 others.
+    assert set_up.changes("--check") == 14
     assert kept(awx) == made
-    assert set_up.changes() == 13
+    assert set_up.changes() == 14
     assert set_up.changes() == 0
     assert [one["id"] for one in awx.get("schedules/")["results"]] == [kept_one["id"]]
     [template, *_] = awx.get("job_templates/")["results"]
@@ -144,6 +164,7 @@ class _Templates(yaml.SafeLoader):
 _Templates.add_constructor("!unsafe", lambda loader, node: loader.construct_scalar(node))
 
 
+@pytest.mark.awx_tokens
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -166,7 +187,13 @@ def test_a_connection_that_does_not_work_says_why(
 @pytest.mark.awx_stand_in
 @pytest.mark.parametrize(
     ("version", "said"),
-    [("19.5.0", "needs 21 or newer"), ("3.8.6", "needs 21"), ("4.5.7", ""), ("24.6.1", "")],
+    [
+        ("19.5.0", "needs 21 or newer"),
+        ("3.8.6", "needs 21"),
+        ("4.5.7", ""),
+        ("24.6.1", ""),
+        ("0.1.dev34115+g0e11de0", ""),
+    ],
 )
 def test_an_awx_that_is_too_old_is_refused(awx: Awx, version: str, said: str) -> None:
     assert awx.stand_in
@@ -179,6 +206,7 @@ def test_an_awx_that_is_too_old_is_refused(awx: Awx, version: str, said: str) ->
         assert client.check() == version
 
 
+@pytest.mark.awx_tokens
 def test_a_user_without_the_right_is_told_which_token_to_take(awx: Awx) -> None:
     client = Client(Connection(awx.url, awx.limited_token({})))
     with pytest.raises(AwxError, match=r"may not do POST /api/v2/credential_types/.*administrator"):

@@ -16,7 +16,7 @@ from tests.awx.jobs import Jobs
 from tests.awx.store import Object, Refused, Store, moment
 
 _LOOK = 0.005
-Launch = Callable[[Object, Mapping[str, Any]], Object]
+Launch = Callable[[Object, Mapping[str, Any], Mapping[str, Any]], Object]
 
 
 class Workflows:
@@ -158,7 +158,7 @@ class Workflows:
             for name in ("limit", "job_type", "diff_mode", "inventory")
             if node[name]
         }
-        job = self._launch(template, {**given, "extra_vars": {**artifacts, **node["extra_data"]}})
+        job = self._launch(template, {**given, "extra_vars": node["extra_data"]}, artifacts)
         self._node(run, template["id"], job)
         status = self._ended(job)
         artifacts |= json.loads(json.dumps(job["artifacts"]))

@@ -18,8 +18,9 @@ _CHECKOUT = str(Path(__file__).resolve().parents[3])
 if _CHECKOUT not in sys.path:
     sys.path.insert(0, _CHECKOUT)
 
-from roles.awx_setup.control.client import Awx, AwxError, Connection  # noqa: E402
+from roles.awx_setup.control.client import Awx, Connection  # noqa: E402
 from roles.awx_setup.control.objects import Objects, Outcome, Reference, Wanted  # noqa: E402
+from roles.awx_setup.control.refusals import AwxError  # noqa: E402
 from roles.awx_setup.control.updates import update  # noqa: E402
 from roles.awx_setup.control.workflow import bring_nodes  # noqa: E402
 

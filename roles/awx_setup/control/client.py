@@ -1,7 +1,7 @@
 """Requests to AWX's `/api/v2/`, with the standard library: nothing has to be installed.
 
-Lists come in pages, errors name the fields. Ansible's own `open_url` reads the machine's authorities anew for
-each request, which takes longer than AWX does.
+Lists come in pages, errors name the fields (awx/api/generics.py and exceptions.py of AWX). Ansible's own
+`open_url` reads the machine's authorities anew for each request, which takes longer than AWX does.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import re
 import ssl
 import time
 import urllib.error
@@ -19,22 +20,14 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from roles.awx_setup.control.refusals import AwxError, Later, NotThere, refusal
+
 Object = dict[str, Any]
-_ROOT = "/api/v2/"
 _PAGE = 200  # AWX gives no more at a time
-_LATER = (429, 502, 503, 504)
 _WAITS = (1.0, 2.0, 4.0)  # seconds before a further try of what changes nothing
 # AWX 21 is the first that finds playbooks which import others by the full name; 4 is AAP's numbering.
 _OLDEST = 21
 _OLDEST_AAP = 4
-
-
-class AwxError(Exception):
-    """AWX does not do what was asked; the message says why, and what to do."""
-
-
-class NotThere(AwxError):
-    """AWX has no such object."""
 
 
 @dataclass
@@ -42,8 +35,9 @@ class Connection:
     """Where AWX is and as whom it is asked.
 
     Attributes:
-        url: without a path, e.g. `https://awx.example.com`.
-        token: of a user who may administer the organisation; or `username` and `password`.
+        url: e.g. `https://awx.example.com`; behind AAP's gateway with `/api/controller`.
+        token: of a user who may administer the organisation.
+        username, password: in place of a token; an AWX newer than 24.6.1 takes nothing else.
         ca_file: file with further authorities; the certificate is always checked.
         timeout: seconds that one answer may take.
     """
@@ -54,6 +48,9 @@ class Connection:
     password: str = field(default="", repr=False)
     ca_file: str = ""
     timeout: float = 30.0
+
+    host: str = field(init=False)
+    root: str = field(init=False)
 
     def __post_init__(self) -> None:
         self.url = self.url.rstrip("/")
@@ -66,6 +63,10 @@ class Connection:
                 "AWX needs a token: set awx_setup_token or AWX_TOKEN, or awx_setup_username and "
                 "awx_setup_password"
             )
+        parts = urllib.parse.urlsplit(self.url)
+        self.host = f"{parts.scheme}://{parts.netloc}"
+        path = parts.path.removesuffix("/v2")
+        self.root = path + ("/v2/" if re.search("/api(/|$)", path) else "/api/v2/")
 
 
 class Awx:
@@ -80,12 +81,21 @@ class Awx:
         Raises:
             AwxError: nobody answers, or it is too old, or does not know the token.
         """
-        found = self.get("ping/")
+        try:
+            found = self.get("ping/")
+        except NotThere:
+            found = None
         version = str(found.get("version", "")) if isinstance(found, dict) else ""
         major = version.split(".")[0]
         if not major.isdigit():
-            raise AwxError(f"{self._connection.url} answers, but not as AWX; is that its address?")
-        if _OLDEST_AAP < int(major) < _OLDEST or int(major) < _OLDEST_AAP:
+            raise AwxError(
+                f"{self._connection.url} answers, but not as AWX; is that its address? Behind the gateway of "
+                "AAP it ends with /api/controller"
+            )
+        # Builds of a checkout without tags count from 0.
+        if "dev" not in version and (
+            _OLDEST_AAP < int(major) < _OLDEST or int(major) < _OLDEST_AAP
+        ):
             raise AwxError(
                 f"{self._connection.url} is AWX {version}; plugfleet needs {_OLDEST} or newer"
             )
@@ -106,35 +116,35 @@ class Awx:
 
     def all(self, path: str, **filters: Any) -> Iterator[Object]:
         """Every object of a list, page by page."""
-        query = {"page_size": _PAGE, "order_by": "id", **filters}
-        address: str | None = f"{_ROOT}{path}?{urllib.parse.urlencode(query)}"
-        while address:
-            page = self._request("GET", address, None)
+        query = urllib.parse.urlencode({"page_size": _PAGE, "order_by": "id", **filters})
+        while query:
+            page = self._request("GET", f"{path}?{query}", None)
             yield from page["results"]
-            address = page["next"]
+            # Not the path: AWX does not know what a proxy puts in front of it.
+            query = urllib.parse.urlsplit(page["next"] or "").query
 
     def get(self, path: str) -> Any:
         """What stands at a path below `/api/v2/`; a text where it is not JSON."""
-        return self._request("GET", _ROOT + path, None)
+        return self._request("GET", path, None)
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """Make or start something."""
-        return self._request("POST", _ROOT + path, body)
+        return self._request("POST", path, body)
 
     def patch(self, path: str, body: Mapping[str, Any]) -> Any:
         """Change something."""
-        return self._request("PATCH", _ROOT + path, body)
+        return self._request("PATCH", path, body)
 
     def delete(self, path: str) -> None:
         """Remove something."""
-        self._request("DELETE", _ROOT + path, None)
+        self._request("DELETE", path, None)
 
     def _request(self, method: str, address: str, body: Mapping[str, Any] | None) -> Any:
         waits = iter(_WAITS if method == "GET" else ())
         while True:
             try:
                 return self._once(method, address, body)
-            except _Later as later:
+            except Later as later:
                 wait = next(waits, None)
                 if wait is None:
                     raise AwxError(str(later)) from None
@@ -143,7 +153,7 @@ class Awx:
     def _once(self, method: str, address: str, body: Mapping[str, Any] | None) -> Any:
         told = self._connection
         request = urllib.request.Request(
-            told.url + address,
+            told.host + told.root + address,
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json", "User-Agent": "plugfleet-awx-setup"},
@@ -156,7 +166,12 @@ class Awx:
         except urllib.error.HTTPError as error:
             with error:
                 said = _content(error.read(65_536))
-            raise _refused(request, error, said, told.url) from None
+            if error.code == 401 and not told.username and not self._knows_tokens():
+                raise AwxError(
+                    f"AWX at {told.url} knows no tokens, as none does after 24.6.1: give awx_setup_username and "
+                    "awx_setup_password"
+                ) from None
+            raise refusal(method, told.root + address, error, said, told.url, body) from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = getattr(error, "reason", None) or error
             if isinstance(reason, ssl.SSLCertVerificationError):
@@ -164,17 +179,26 @@ class Awx:
                     f"AWX's certificate at {told.url} is not trusted: {reason.verify_message}; name the file "
                     "of its authority in awx_setup_ca_file"
                 ) from None
-            raise _Later(f"AWX at {told.url} cannot be reached: {reason}") from None
+            raise Later(f"AWX at {told.url} cannot be reached: {reason}") from None
+
+    def _knows_tokens(self) -> bool:
+        """Whether AWX has OAuth 2, which its root tells everybody; True where that cannot be told."""
+        told = self._connection
+        if told.root != "/api/v2/":
+            return True  # the gateway's own matter
+        try:
+            with _opener(told.ca_file).open(f"{told.host}/api/", timeout=told.timeout) as response:
+                root = _content(response.read())
+        except (OSError, http.client.HTTPException):
+            return True
+        return not isinstance(root, dict) or "oauth2" in root or "current_version" not in root
 
     def _authorization(self) -> str:
         told = self._connection
-        if told.token:
-            return f"Bearer {told.token}"
-        return "Basic " + base64.b64encode(f"{told.username}:{told.password}".encode()).decode()
-
-
-class _Later(Exception):
-    """AWX does not answer for now."""
+        if told.username and told.password:
+            login = f"{told.username}:{told.password}".encode()
+            return f"Basic {base64.b64encode(login).decode()}"
+        return f"Bearer {told.token}"
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -205,41 +229,6 @@ def _content(raw: bytes) -> Any:
         return json.loads(raw) if raw else {}
     except ValueError:
         return raw.decode("utf-8", "replace")
-
-
-def _refused(
-    request: urllib.request.Request, error: urllib.error.HTTPError, said: Any, url: str
-) -> Exception:
-    """What an answer that is an error means, in words that help."""
-    status, path = error.code, urllib.parse.urlsplit(request.full_url).path
-    detail = said.get("detail", "") if isinstance(said, dict) else ""
-    what = f"{request.get_method()} {path}"
-    if status in _LATER:
-        return _Later(f"AWX at {url} answered {status} to {what}; is it starting?")
-    if status == 401:
-        return AwxError(f"AWX at {url} does not know the token or password: it may be revoked")
-    if status == 403:
-        return AwxError(
-            f"the token's user may not do {what}: {detail} Take one of a system administrator, as "
-            "credential types can be made by nobody else"
-        )
-    if status == 404:
-        return NotThere(f"AWX at {url} has no {path}; is that AWX's address?")
-    if 300 <= status < 400:
-        elsewhere = error.headers.get("Location", "elsewhere")
-        return AwxError(f"{url} sends on to {elsewhere}: give AWX's own address as awx_setup_url")
-    return AwxError(f"AWX refuses {what} ({status}): {_fields(said)}")
-
-
-def _fields(said: Any) -> str:
-    """The errors of each field, in one line."""
-    if not isinstance(said, dict):
-        return str(said)[:500]
-    return "; ".join(
-        f"{'' if name in ('detail', 'error', '__all__') else name + ': '}"
-        f"{' '.join(map(str, text)) if isinstance(text, list) else text}"
-        for name, text in said.items()
-    )
 
 
 def _words(kind: str) -> str:

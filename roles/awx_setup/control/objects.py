@@ -9,13 +9,14 @@ of AWX, so that another organisation's may be met.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from roles.awx_setup.control.client import Awx, AwxError, NotThere, Object
+from roles.awx_setup.control.client import Awx, Object
 from roles.awx_setup.control.compare import differing, shown
+from roles.awx_setup.control.refusals import AwxError
+from roles.awx_setup.control.removal import await_gone, remove
 
 _MARK = "[made by plugfleet's awx-setup"
 # Kinds whose objects belong to an organisation, so that two organisations may use a name twice.
@@ -27,16 +28,17 @@ _IN_ORGANIZATION = {
     "workflow_job_templates",
     "notification_templates",
 }
+# What goes with an organisation, or loses it.
 _BELONGING = (
     "projects",
+    "job_templates",
+    "execution_environments",
     "inventories",
     "credentials",
     "workflow_job_templates",
     "notification_templates",
     "teams",
 )
-_GONE = 120.0  # seconds that AWX may take to remove an inventory behind the scenes
-_LOOK = 0.5
 
 
 def mark(organization: str, prefix: str) -> str:
@@ -154,6 +156,11 @@ class Objects:
         """
         numbers = {name: self.number(to) if to else None for name, to in wanted.refers.items()}
         found = self._found(wanted, numbers)
+        if found and found.get("pending_deletion"):
+            # What is on its way out has the name for a while.
+            if not self.check:
+                await_gone(self.awx, wanted.kind, found)
+            found = None
         if found and wanted.shared:
             return Outcome(found, message=f"{wanted} is there")
         if found and not self._is_ours(found):
@@ -170,8 +177,8 @@ class Objects:
         outcome.after |= named
         self._survey(wanted, outcome)
         for sub, references in wanted.links.items():
-            self.link(
-                f"{wanted.kind}/", outcome, sub, {one.name: self.number(one) for one in references}
+            self._link(
+                wanted.kind, outcome, sub, {one.name: self.number(one) for one in references}
             )
         self._remove_others(wanted, outcome)
         return outcome
@@ -204,20 +211,17 @@ class Objects:
             return Outcome(found, message=f"{wanted} is left: it has {', '.join(others)} of others")
         before = {"name": wanted.name}
         if not self.check:
-            path = f"{wanted.kind}/{found['id']}/"
-            self.awx.delete(path)
-            self._await_gone(path, wanted)
+            remove(self.awx, wanted.kind, found)
         return Outcome(None, True, f"removed {wanted}", before, {})
 
-    def link(self, path: str, outcome: Outcome, sub: str, wanted: Mapping[str, int | None]) -> None:
+    def _link(
+        self, kind: str, outcome: Outcome, sub: str, wanted: Mapping[str, int | None]
+    ) -> None:
         """Link exactly these objects below one, by a sub-path; `wanted` has their ids by name."""
         there: dict[int, str] = {}
-        below = f"{path}{outcome.found['id']}/{sub}/" if outcome.found else ""
+        below = f"{kind}/{outcome.found['id']}/{sub}/" if outcome.found else ""
         if outcome.found:
-            there = {
-                one["id"]: str(one.get("name") or one.get("identifier"))
-                for one in self.awx.all(below)
-            }
+            there = {one["id"]: str(one["name"]) for one in self.awx.all(below)}
         if set(wanted.values()) == set(there):
             return
         outcome.changed = True
@@ -298,20 +302,14 @@ class Objects:
 
     def _needed_by(self, wanted: Wanted, found: Object) -> list[str]:
         """What was not made here and would go too, or for whose sake AWX would refuse."""
-        below = {"organizations": _BELONGING, "credential_types": ("credentials",)}
+        below = {
+            "organizations": ("organization", _BELONGING),
+            "credential_types": ("credential_type", ("credentials",)),
+        }
+        field_, kinds = below.get(wanted.kind, ("", ()))
         return [
             f"{kind.replace('_', ' ')} {one['name']!r}"
-            for kind in below.get(wanted.kind, ())
-            for one in self.awx.all(f"{wanted.kind}/{found['id']}/{kind}/")
+            for kind in kinds
+            for one in self.awx.all(f"{kind}/", **{field_: found["id"]})
             if not self._is_ours(one)
         ]
-
-    def _await_gone(self, path: str, wanted: Wanted) -> None:
-        deadline = time.monotonic() + _GONE
-        while time.monotonic() < deadline:
-            try:
-                self.awx.get(path)
-            except NotThere:
-                return
-            time.sleep(_LOOK)
-        raise AwxError(f"AWX has not removed {wanted} within {_GONE:.0f} s; run this again")

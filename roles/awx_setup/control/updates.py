@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from roles.awx_setup.control.client import Awx, AwxError, Object
+from roles.awx_setup.control.client import Awx, Object
+from roles.awx_setup.control.refusals import AwxError
 
 _ACTIVE = {"new", "pending", "waiting", "running"}
 _UPDATES = {"projects": "project_update", "inventory_sources": "inventory_update"}

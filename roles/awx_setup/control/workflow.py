@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from roles.awx_setup.control.client import AwxError, Object
+from roles.awx_setup.control.client import Object
 from roles.awx_setup.control.compare import differing
 from roles.awx_setup.control.objects import Objects, Outcome, Reference
+from roles.awx_setup.control.refusals import AwxError
 
 _WAYS = ("success_nodes", "failure_nodes", "always_nodes")
 _NODES = "workflow_job_template_nodes"
@@ -47,14 +48,21 @@ def bring_nodes(objects: Objects, workflow: Outcome, wanted: Sequence[Mapping[st
         str(node["identifier"]): _bring(objects, workflow, node, there.get(str(node["identifier"])))
         for node in wanted
     }
+    # All that is to go first: AWX refuses a second way between two nodes, and a circle.
+    for adding in (False, True):
+        for node in wanted:
+            _relink(objects, brought, node, adding=adding)
     for node in wanted:
-        own = Outcome(brought[str(node["identifier"])])
-        for way in _WAYS:
-            following = {name: brought[name] for name in _followers(node, way)}
-            numbers = {name: one["id"] if one else None for name, one in following.items()}
-            objects.link(f"{_NODES}/", own, way, numbers)
-        if own.changed:
-            _note(workflow, f"{node['identifier']} is followed by", own.before, own.after)
+        before = {way: sorted(_linked(brought, node, way)) for way in _WAYS}
+        after = {way: sorted(_followers(node, way)) for way in _WAYS}
+        if before != after:
+            other = [way for way in _WAYS if before[way] != after[way]]
+            _note(
+                workflow,
+                f"{node['identifier']} is followed by",
+                {way: before[way] for way in other if before[way]},
+                {way: after[way] for way in other},
+            )
 
 
 def _bring(
@@ -104,6 +112,28 @@ def _bring_approval(
         objects.awx.patch(f"workflow_approval_templates/{there['id']}/", sent)
     else:
         objects.awx.post(f"{_NODES}/{node['id']}/create_approval_template/", sent)
+
+
+def _relink(
+    objects: Objects, brought: Mapping[str, Object | None], node: Mapping[str, Any], *, adding: bool
+) -> None:
+    """Take away, or add, what follows a node."""
+    own = brought[str(node["identifier"])]
+    if own is None or objects.check:
+        return
+    for way in _WAYS:
+        there, to_be = _linked(brought, node, way), set(_followers(node, way))
+        path = f"{_NODES}/{own['id']}/{way}/"
+        for name in sorted(to_be - there if adding else there - to_be):
+            number = (brought[name] or {})["id"]
+            objects.awx.post(path, {"id": number} | ({} if adding else {"disassociate": True}))
+
+
+def _linked(brought: Mapping[str, Object | None], node: Mapping[str, Any], way: str) -> set[str]:
+    """What follows a node in AWX, as it was when the node was brought about; without nodes that are gone."""
+    names = {one["id"]: name for name, one in brought.items() if one}
+    own = brought[str(node["identifier"])] or {}
+    return {names[number] for number in own.get(way, ()) if number in names}
 
 
 def _followers(node: Mapping[str, Any], way: str) -> list[str]:
