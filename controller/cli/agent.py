@@ -9,8 +9,8 @@ import typer
 from controller.cli import output
 from controller.cli.client import segment
 from controller.cli.completion import host_names, hostgroup_names
-from controller.cli.options import AsJson, Limit, open_client, pairs
-from controller.cli.showing import show_list
+from controller.cli.options import AsJson, Limit, pairs
+from controller.cli.showing import make, show_list, take_away
 
 app = typer.Typer(
     help="Agents: unknown hosts, adoption rules, claims on names.", no_args_is_help=True
@@ -75,23 +75,15 @@ def adopt(
     body: dict[str, Any] = {"hostgroups": group or [], "address": address}
     if label:
         body["labels"] = pairs(label, "--label")
-    with open_client(ctx) as client:
-        host = client.send("POST", f"unknown-hosts/{segment(name)}/adoption", body=body)
-    if as_json:
-        output.show_json(host)
-    else:
-        output.say(f"Adopted host {name}.")
+    path = f"unknown-hosts/{segment(name)}/adoption"
+    make(ctx, "POST", path, body, f"Adopted host {name}.", as_json=as_json)
 
 
 @app.command()
 def forget(ctx: typer.Context, name: Unknown, as_json: AsJson = False) -> None:
     """Take an unknown host off the list; its next heartbeat brings it back."""
-    with open_client(ctx) as client:
-        client.send("DELETE", f"unknown-hosts/{segment(name)}")
-    if as_json:
-        output.show_json({"forgotten": name})
-    else:
-        output.say(f"Forgot {name}.")
+    path = f"unknown-hosts/{segment(name)}"
+    take_away(ctx, path, {"forgotten": name}, f"Forgot {name}.", as_json=as_json)
 
 
 @app.command("claims")
@@ -114,23 +106,18 @@ def list_claims(ctx: typer.Context, limit: Limit = None, as_json: AsJson = False
 @app.command()
 def move(ctx: typer.Context, name: Host, as_json: AsJson = False) -> None:
     """Take a host's heartbeats from the address that claims its name: the host has moved there."""
-    with open_client(ctx) as client:
-        host = client.send("POST", f"hosts/{segment(name)}/agent/move")
-    if as_json:
-        output.show_json(host)
-    else:
-        output.say(f"Heartbeats of {name} come from {host['agent']['peer']} now.")
+
+    def done(host: Any) -> str:
+        return f"Heartbeats of {name} come from {host['agent']['peer']} now."
+
+    make(ctx, "POST", f"hosts/{segment(name)}/agent/move", None, done, as_json=as_json)
 
 
 @app.command()
 def dismiss(ctx: typer.Context, name: Host, as_json: AsJson = False) -> None:
     """Dismiss the claim on a host's name; the next heartbeat from elsewhere flags it again."""
-    with open_client(ctx) as client:
-        client.send("DELETE", f"hosts/{segment(name)}/agent/claim")
-    if as_json:
-        output.show_json({"dismissed": name})
-    else:
-        output.say(f"Dismissed the claim on {name}.")
+    path = f"hosts/{segment(name)}/agent/claim"
+    take_away(ctx, path, {"dismissed": name}, f"Dismissed the claim on {name}.", as_json=as_json)
 
 
 @rule.command("list")
@@ -169,20 +156,15 @@ def add_rule(
         "hostgroups": group or [],
         "use_address": use_address,
     }
-    with open_client(ctx) as client:
-        made = client.send("POST", "adoption-rules", body=body)
-    if as_json:
-        output.show_json(made)
-    else:
-        output.say(f"Added adoption rule {made['id']}.")
+
+    def done(made: Any) -> str:
+        return f"Added adoption rule {made['id']}."
+
+    make(ctx, "POST", "adoption-rules", body, done, as_json=as_json)
 
 
 @rule.command("remove")
 def remove_rule(ctx: typer.Context, number: RuleId, as_json: AsJson = False) -> None:
     """Remove a rule; hosts that it adopted stay."""
-    with open_client(ctx) as client:
-        client.send("DELETE", f"adoption-rules/{number}")
-    if as_json:
-        output.show_json({"removed": number})
-    else:
-        output.say(f"Removed adoption rule {number}.")
+    path = f"adoption-rules/{number}"
+    take_away(ctx, path, {"removed": number}, f"Removed adoption rule {number}.", as_json=as_json)

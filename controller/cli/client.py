@@ -110,12 +110,12 @@ class Client:
 
     def get_with_etag(self, path: str, /, **query: Any) -> tuple[Any, str]:
         """The JSON of a GET, and its ETag; empty where it has none."""
-        response = self._request("GET", path, query=query)
+        response = self._request("GET", path, query)
         return _body(response), response.headers.get("ETag", "")
 
     def post_with_etag(self, path: str, body: Any, **query: Any) -> tuple[Any, str]:
         """The JSON of a POST, and its ETag."""
-        response = self._request("POST", path, body=body, query=query)
+        response = self._request("POST", path, query, json=body)
         return _body(response), response.headers.get("ETag", "*")
 
     def items(self, path: str, /, *, limit: int | None = None, **query: Any) -> Iterator[Any]:
@@ -176,31 +176,16 @@ class Client:
             ControllerError: it answered with a problem.
             CommandError: it does not answer, or is no controller.
         """
-        response = self._request(
-            method, path, body=body, query=query, headers=headers, content=content, timeout=timeout
-        )
-        return _body(response)
+        sent = {"json": body} if content is None else {"content": content}
+        patience = {} if timeout is None else {"timeout": timeout}
+        return _body(self._request(method, path, query, headers=headers, **sent, **patience))
 
     def _request(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: Any = None,
-        query: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str] | None = None,
-        content: bytes | None = None,
-        timeout: float | None = None,
+        self, method: str, path: str, query: Mapping[str, Any] | None, **options: Any
     ) -> httpx2.Response:
-        options: dict[str, Any] = {"headers": headers, "params": _parameters(query or {})}
-        if content is not None:
-            options["content"] = content
-        elif body is not None:
-            options["json"] = body
-        if timeout is not None:
-            options["timeout"] = timeout
+        """What it answers, which is no problem; `options` are those of httpx2."""
         with self._told():
-            response = self._http.request(method, path, **options)
+            response = self._http.request(method, path, params=_parameters(query or {}), **options)
         _check(response)
         return response
 

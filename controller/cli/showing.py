@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
@@ -44,12 +44,38 @@ def show_one(ctx: typer.Context, path: str, *, as_json: bool) -> None:
 
 
 def make(
-    ctx: typer.Context, method: str, path: str, body: Any, done: str, *, as_json: bool
+    ctx: typer.Context,
+    method: str,
+    path: str,
+    body: Any,
+    done: str | Callable[[Any], str],
+    *,
+    as_json: bool,
 ) -> None:
-    """Send a change and print that it is done, or what the controller answers."""
+    """Send a change and print that it is done, or what the controller answers.
+
+    Args:
+        done: the sentence that says so, or what makes it of the answer.
+    """
     with open_client(ctx) as client:
         answer = client.send(method, path, body=body)
     if as_json:
         output.show_json(answer)
+    else:
+        output.say(done if isinstance(done, str) else done(answer))
+
+
+def take_away(
+    ctx: typer.Context, path: str, told: dict[str, Any], done: str, *, as_json: bool
+) -> None:
+    """Delete one thing and print that it is done.
+
+    Args:
+        told: what is printed for programs, whom the controller answers nothing.
+    """
+    with open_client(ctx) as client:
+        client.send("DELETE", path)
+    if as_json:
+        output.show_json(told)
     else:
         output.say(done)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from controller.agents.models import AgentRow, UnknownHost
 from controller.catalog.models import ReleaseRow
@@ -50,18 +51,8 @@ class _Fleet(Collector):
         yield _gauge("plugfleet_release", "Number of the newest release; 0 is none.", release or 0)
 
     def _hosts(self) -> Iterator[GaugeMetricFamily]:
-        hosts = GaugeMetricFamily(
-            "plugfleet_hosts", "Hosts, by their state against their plan.", labels=["state"]
-        )
-        counted = {
-            state: number
-            for state, number in self._session.execute(
-                select(Host.state, func.count()).group_by(Host.state)
-            )
-        }
-        for state in HostState:
-            hosts.add_metric([state.value], counted.get(state.value, 0))
-        yield hosts
+        text = "Hosts, by their state against their plan."
+        yield self._by(Host.state, HostState, "plugfleet_hosts", text)
 
     def _heartbeats(self) -> Iterator[GaugeMetricFamily]:
         beats = select(Host.last_heartbeat).where(Host.last_heartbeat.is_not(None))
@@ -104,27 +95,36 @@ class _Fleet(Collector):
         )
 
     def _deployments(self) -> Iterator[GaugeMetricFamily]:
-        deployments = GaugeMetricFamily(
-            "plugfleet_deployments", "Deployments on record, by status.", labels=["status"]
-        )
-        counted = {
-            status: number
-            for status, number in self._session.execute(
-                select(Deployment.status, func.count()).group_by(Deployment.status)
-            )
-        }
-        for status in Status:
-            deployments.add_metric([status.value], counted.get(status.value, 0))
-        yield deployments
-        oldest = self._session.scalar(
-            select(func.min(Deployment.created)).where(Deployment.status == Status.QUEUED.value)
-        )
-        yield _gauge("plugfleet_queue_length", "Deployments that wait.", counted.get("queued", 0))
+        text = "Deployments on record, by status."
+        yield self._by(Deployment.status, Status, "plugfleet_deployments", text)
+        queue = select(func.count(), func.min(Deployment.created))
+        queued = queue.where(Deployment.status == Status.QUEUED.value)
+        waiting, oldest = self._session.execute(queued).one()
+        yield _gauge("plugfleet_queue_length", "Deployments that wait.", waiting)
         yield _gauge(
             "plugfleet_queue_oldest_seconds",
             "How long the oldest of them has been waiting.",
             _since(oldest) if oldest else 0,
         )
+
+    def _by(
+        self,
+        column: InstrumentedAttribute[str],
+        values: Iterable[StrEnum],
+        name: str,
+        text: str,
+    ) -> GaugeMetricFamily:
+        """How many rows have each of the values, 0 too; the label is called as the column."""
+        counted: dict[str, int] = {
+            value: number
+            for value, number in self._session.execute(
+                select(column, func.count()).group_by(column)
+            )
+        }
+        gauge = GaugeMetricFamily(name, text, labels=[column.key])
+        for value in values:
+            gauge.add_metric([value.value], counted.get(value.value, 0))
+        return gauge
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

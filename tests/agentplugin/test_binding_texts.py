@@ -7,27 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentplugin.bindings import BindingError, parse_args, parse_binding
+from tests.falcon.arguments import ARGUMENTS
 
 
-@pytest.mark.parametrize(
-    ("text", "args"),
-    [
-        ("", [""]),
-        ("a,b", ["a", "b"]),
-        (" a , b ", ["a", "b"]),
-        ("a,", ["a"]),
-        (",a", ["", "a"]),
-        (r"a,x\,y", ["a", "x,y"]),
-        (r"x\,y", ["x", "y"]),
-        ("\"a b\",'c d'", ["a b", "c d"]),
-        ('"a,b"', ["a", "b"]),
-        (r"a,x\,y\,z", ["a", "x,y", "z"]),
-        (r"a,x\,y,z", ["a", "x,y", "z"]),
-        (",", [""]),
-        ("'\"a\"'", ['"a"']),
-        ("\"'a'\"", ["a"]),
-    ],
-)
+@pytest.mark.parametrize(("text", "args"), ARGUMENTS)
 def test_arguments_are_split_as_the_real_agent_splits_them(text: str, args: list[str]) -> None:
     assert parse_args(text) == args
 

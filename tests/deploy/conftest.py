@@ -7,13 +7,16 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.deploy.deployment import Deployment
 from tests.fleet import LoopbackFleet, NamespaceFleet
 from tests.fleet.loopback import reserve_port
+
+if TYPE_CHECKING:
+    from tests.deploy.falcon_host import MakeAgents
 
 MakeDeployment = Callable[..., Deployment]
 
@@ -36,6 +39,14 @@ def deployment(namespace_fleet: NamespaceFleet, tmp_path: Path) -> Iterator[Make
         host.kill()
     for host in namespace_fleet:
         host.start(fresh=True)
+
+
+@pytest.fixture
+def agents(deployment: MakeDeployment) -> MakeAgents:
+    """Makes deployments to five hosts with an Open-Falcon agent each."""
+    from tests.deploy.falcon_host import make_agents  # which itself is made with this module
+
+    return make_agents(deployment)
 
 
 @pytest.fixture

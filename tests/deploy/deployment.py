@@ -41,20 +41,22 @@ class Source:
             capture_output=True,
             text=True,
             check=True,
+            env={**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"},
         )
         return done.stdout.strip()
 
-    def write(self, name: str, content: str, mode: int = 0o755) -> None:
+    def write(self, name: str, content: str | bytes, mode: int = 0o755) -> None:
         """Put a file into the work tree."""
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
         path.chmod(mode)
 
-    def commit(self) -> None:
-        """Commit everything."""
+    def commit(self, message: str = "change") -> str:
+        """Commit everything; returns the commit."""
         self.git("add", "--all")
-        self.git("commit", "--quiet", "--allow-empty", "-m", "change")
+        self.git("commit", "--quiet", "--allow-empty", "-m", message)
+        return self.git("rev-parse", "HEAD")
 
 
 @dataclass

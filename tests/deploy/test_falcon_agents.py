@@ -10,9 +10,6 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-
-from tests.deploy.conftest import MakeDeployment
 from tests.deploy.falcon_host import (
     CONFIG,
     HOME,
@@ -22,18 +19,11 @@ from tests.deploy.falcon_host import (
     MakeAgents,
     assert_settled,
     assert_well,
-    make_agents,
     new_release,
     release_of,
     warnings_of,
 )
 from tests.deploy.test_faulty_hosts import ROOT, on
-
-
-@pytest.fixture
-def agents(deployment: MakeDeployment) -> MakeAgents:
-    """Makes a deployment to five hosts with an agent each."""
-    return make_agents(deployment)
 
 
 def test_an_empty_plugin_folder_is_filled_and_the_plugins_deliver(agents: MakeAgents) -> None:

@@ -8,7 +8,6 @@ from collections import Counter
 
 import pytest
 
-from tests.deploy.conftest import MakeDeployment
 from tests.deploy.deployment import step_script
 from tests.deploy.falcon_host import (
     HOME,
@@ -18,19 +17,11 @@ from tests.deploy.falcon_host import (
     MakeAgents,
     assert_settled,
     assert_well,
-    make_agents,
     new_release,
     warnings_of,
 )
 from tests.deploy.test_faulty_hosts import ROOT, on
 from tests.deploy.test_killed_anywhere import begin, kill_on_host
-
-
-@pytest.fixture
-def agents(deployment: MakeDeployment) -> MakeAgents:
-    """Makes a deployment to five hosts with an agent each."""
-    return make_agents(deployment)
-
 
 AS_FALCON = f"cd {PLUGIN} && runuser -u falcon -- "
 

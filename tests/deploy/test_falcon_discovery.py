@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-import pytest
-
-from tests.deploy.conftest import MakeDeployment
 from tests.deploy.falcon_host import (
     AGENT,
     CONFIG,
@@ -17,7 +14,6 @@ from tests.deploy.falcon_host import (
     Falcon,
     MakeAgents,
     assert_well,
-    make_agents,
 )
 from tests.deploy.test_faulty_hosts import ROOT, on
 
@@ -41,12 +37,6 @@ if pgrep -f bin/falcon-agent >/dev/null; then
 fi
 {AGENT} >>var/log 2>&1 &
 """
-
-
-@pytest.fixture
-def agents(deployment: MakeDeployment) -> MakeAgents:
-    """Makes a deployment to five hosts with an agent each."""
-    return make_agents(deployment)
 
 
 def stop(falcon: Falcon) -> None:

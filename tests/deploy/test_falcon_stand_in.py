@@ -19,25 +19,13 @@ from typing import Any, ClassVar
 import pytest
 
 from tests.deploy.falcon_host import CONFIG
+from tests.falcon.arguments import ARGUMENTS
 from tests.falcon.command import build
 from tests.falcon.execution import split_arguments
 from tests.falcon.plugins import atoi
 
 
-@pytest.mark.parametrize(
-    ("text", "arguments"),
-    [
-        ('""', [""]),
-        ("a,b", ["a", "b"]),
-        (" a , b ", ["a", "b"]),
-        ("a,", ["a"]),
-        (",a", ["", "a"]),
-        (r"a,x\,y", ["a", "x,y"]),
-        (r"x\,y", ["x", "y"]),
-        ("\"a b\",'c d'", ["a b", "c d"]),
-        ('"a,b"', ["a", "b"]),
-    ],
-)
+@pytest.mark.parametrize(("text", "arguments"), ARGUMENTS)
 def test_arguments_are_split_as_the_agent_splits_them(text: str, arguments: list[str]) -> None:
     assert split_arguments(text) == arguments
 

@@ -23,7 +23,7 @@ def split_arguments(text: str) -> list[str]:
     escaped = joined = False
     for part in text.split(","):
         ends = part.endswith("\\")
-        piece = (part[:-1] if ends else part).strip(" ,\"'")
+        piece = (part[:-1] if ends else part).strip(" ").strip('"').strip("'")
         # An escaped comma works neither in the first argument nor twice in one.
         if escaped and len(found) > 1 and not joined:
             found[-1] += "," + piece

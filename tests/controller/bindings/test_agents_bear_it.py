@@ -38,6 +38,11 @@ class Fleet:
         self.api.send("POST", "hosts", 201, json=body)
         self.heard(name, version)
 
+    def web(self, version: str, kind: str = "falcon") -> None:
+        """A hostgroup `web` with one host, `w1`."""
+        self.group("web")
+        self.host("w1", "web", version, kind)
+
     def heard(self, name: str, version: str) -> None:
         """A heartbeat of a host; "" is none."""
         with self.api.context.database.write() as session:
@@ -168,8 +173,7 @@ def test_of_many_hosts_only_those_that_are_visited_count(
 def test_a_rollback_to_what_would_kill_is_refused(
     api: Api, fleet: Fleet, make_source: MakeSource
 ) -> None:
-    fleet.group("web")
-    fleet.host("w1", "web", OURS, "executor")
+    fleet.web(OURS, "executor")
     source = lethal(make_source)
     publish(api, source)
     fleet.bind("web", "sys/kill")
@@ -248,8 +252,7 @@ def test_each_rule_is_held_against_the_versions_that_are_bound(
 def test_a_script_that_kills_only_when_bound_by_itself_is_found(
     api: Api, fleet: Fleet, make_source: MakeSource
 ) -> None:
-    fleet.group("web")
-    fleet.host("w1", "web", MASTER)
+    fleet.web(MASTER)
     source = make_source()
     source.write("sys/ntp/0")
     source.commit()
@@ -262,8 +265,7 @@ def test_a_script_that_kills_only_when_bound_by_itself_is_found(
 def test_a_release_that_was_never_linted_is_judged_by_its_names(
     api: Api, fleet: Fleet, make_source: MakeSource
 ) -> None:
-    fleet.group("web")
-    fleet.host("w1", "web", MASTER)
+    fleet.web(MASTER)
     publish(api, lethal(make_source))
     with api.context.database.write() as session:
         session.query(ReleaseRow).update({"problems": None})
@@ -274,8 +276,7 @@ def test_a_release_that_was_never_linted_is_judged_by_its_names(
 def test_a_folder_that_is_bound_by_a_link_is_found(
     api: Api, fleet: Fleet, make_source: MakeSource
 ) -> None:
-    fleet.group("web")
-    fleet.host("w1", "web", MASTER)
+    fleet.web(MASTER)
     source = make_source()
     (source.path / "alias").symlink_to("sys/kill")
     source.write("sys/kill/60_a.sh")
