@@ -27,12 +27,6 @@ HOSTS = list("abcde")
 
 
 @pytest.fixture
-def lease() -> float:
-    """A controller that ends waits for most of it for an AWX that is away."""
-    return 3.0
-
-
-@pytest.fixture
 def stage(awx: Awx) -> Stage:
     """An AWX that knows the hosts a to e."""
     return Stage(awx, HOSTS)
@@ -92,7 +86,9 @@ def _next(controllers: list[ControllerProcess], context: Context, folder: Path) 
     return controllers[1]
 
 
+# A controller that ends waits for most of its lease for an AWX that is away.
 @sqlite_only
+@pytest.mark.parametrize("lease", [3.0])
 @pytest.mark.parametrize("how", ["killed", "stopped while AWX is away"])
 def test_the_next_controller_ends_what_awx_still_does_and_reads_what_it_did(
     controllers: list[ControllerProcess],

@@ -24,7 +24,7 @@ from tests.controller.deployments.test_restarts import start as start  # a fixtu
 from tests.controller.network import Network
 from tests.controller.postgresql import Server
 
-_LEASE = 4.0
+_LEASE = 8.0
 # Ends the session that holds a controller's lock.
 _END = text(
     "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = :id"

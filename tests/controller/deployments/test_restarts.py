@@ -35,7 +35,7 @@ Start = Callable[..., ControllerProcess]
 
 @pytest.fixture
 def lease() -> float:
-    return 3.0
+    return 8.0
 
 
 @pytest.fixture
@@ -136,8 +136,8 @@ def test_a_stopped_controller_interrupts_its_runs_and_keeps_what_is_queued(
 def test_two_controllers_share_the_work_and_one_takes_over_from_the_other(
     start: Start, fleet: Fleet, tmp_path: Path
 ) -> None:
-    one = start(forks=1, concurrent_runs=1, data_dir=tmp_path / "one", lease=4)
-    two = start(forks=1, concurrent_runs=1, data_dir=tmp_path / "two", lease=4)
+    one = start(forks=1, concurrent_runs=1, data_dir=tmp_path / "one", lease=8)
+    two = start(forks=1, concurrent_runs=1, data_dir=tmp_path / "two", lease=8)
     fleet.publish()
     fleet.hosts(["a", "b", "c"], seconds=60)
     ids = [one.post("deployments", hosts=[name])["id"] for name in ("a", "b", "c")]
@@ -147,8 +147,8 @@ def test_two_controllers_share_the_work_and_one_takes_over_from_the_other(
     one.process.kill()
     one.process.wait(10)
     began = time.monotonic()
-    eventually(10, lambda: "interrupted" in [_status(two, i) for i in ids])
-    assert time.monotonic() - began < 4 + 1, "within the lease, and a moment to write it"
+    eventually(20, lambda: "interrupted" in [_status(two, i) for i in ids])
+    assert time.monotonic() - began < 8 + 4, "within the lease, and a moment to write it"
     lost = next(i for i in ids if _status(two, i) == "interrupted")
     two.post(f"deployments/{lost}/retry")
     two.process.send_signal(signal.SIGTERM)

@@ -16,17 +16,10 @@ from tests.controller.postgresql import Server
 from tests.controller.server import Api
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-# Seconds; more than the least, as a server that is just shutting down may serve another controller.
-LEASE = 8.0
 GONE = 4.0  # seconds; far longer than a silent database would be borne, as 30 s are
 # Seconds in which an answer must come; the machine may be busy.
 BOUND = 3.0
 AT_ONCE = 60  # requests, more than the controller has threads for
-
-
-@pytest.fixture
-def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"lease": LEASE})
 
 
 @contextmanager
