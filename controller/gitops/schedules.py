@@ -28,6 +28,14 @@ def spec_of(row: Schedule) -> ScheduleSpec:
     return ScheduleSpec.model_validate(service.describe(row))
 
 
+def hold(session: Session) -> None:
+    """Let nobody else change a schedule until the transaction ends.
+
+    Before a host is locked, as whoever reports a schedule's run does it: it would wait for us, and we for it.
+    """
+    session.execute(select(Schedule.id).order_by(Schedule.id).with_for_update())
+
+
 def apply(
     session: Session,
     by: Principal,

@@ -62,6 +62,8 @@ def make_so(
     """
     by.need_whole_fleet("applying a configuration")
     counters.lock(session, counters.PLANS)  # before anything is read that may be changed
+    if wanted.schedules is not None:
+        schedules.hold(session)
     outcome = Outcome()
     if wanted.sources is not None:
         _sources(session, by, vault, wanted.sources, outcome, prune=prune)

@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+_MOST = 60.0  # seconds that a request is held, should nobody let it go
+
 
 @dataclass
 class Faults:
@@ -16,6 +18,7 @@ class Faults:
     Attributes:
         where: regular expression of the requests that are met by a fault.
         slow: seconds that an answer takes.
+        held: what the next request waits for, and no other.
         statuses: answers that the next requests get in place of theirs, e.g. `[502, 429]`; a proxy's, with a
             page instead of JSON.
         always: status that every request gets so in place of its answer, or 0.
@@ -25,6 +28,7 @@ class Faults:
 
     where: str = ""
     slow: float = 0.0
+    held: threading.Event | None = None
     statuses: list[int] = field(default_factory=list)
     always: int = 0
     lose_answers: int = 0
@@ -42,7 +46,7 @@ class Faults:
         """Everything goes well again."""
         with self._lock:
             self.where, self.slow, self.always, self.lose_answers = "", 0.0, 0, 0
-            self.statuses, self.gone = [], set()
+            self.statuses, self.gone, self.held = [], set(), None
 
     def before(self, method: str, path: str) -> int:
         """Status to answer with instead of carrying a request out, or 0."""
@@ -50,6 +54,9 @@ class Faults:
             return 0
         if self.slow:
             time.sleep(self.slow)
+        held, self.held = self.held, None
+        if held:
+            held.wait(_MOST)
         with self._lock:
             return self.statuses.pop(0) if self.statuses else self.always
 

@@ -68,7 +68,8 @@ class Stage:
         return found
 
     def emitted(self, job: int) -> int:
-        """How many events AWX has of a job; its API does not say how many there were."""
+        """How many events AWX has of a job once it says that these are all; its API tells no number."""
+        self.awx.wait(f"jobs/{job}/", event_processing_finished=True)
         return int(self.awx.get(f"jobs/{job}/job_events/?page_size=1")["count"])
 
     def launches(self) -> int:

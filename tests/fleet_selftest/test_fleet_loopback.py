@@ -102,7 +102,8 @@ def test_logins_and_sessions_are_counted(host: LoopbackHost) -> None:
 def test_what_a_host_runs_costs_it_cpu(host: LoopbackHost) -> None:
     before = host.cpu_seconds()
     host.ssh("/usr/bin/python3 -c 'import time\nwhile time.process_time() < 0.3: pass'")
-    assert 0.3 <= host.cpu_seconds() - before < 0.8
+    # Less by a tick or two: CPU is counted in whole ones.
+    assert 0.28 <= host.cpu_seconds() - before < 0.8
 
 
 def test_a_cut_host_does_not_answer_until_it_is_restored(host: LoopbackHost) -> None:

@@ -16,6 +16,20 @@ _LATER = (429, 502, 503, 504)
 _NO_RIGHT = "You do not have permission to perform this action."
 # Fields whose values AWX keeps secret, some or all.
 SECRET = frozenset({"inputs", "notification_configuration"})
+# Of these, what is no secret and stands in AWX's own sentences.
+_OPEN = frozenset(
+    {
+        "become_method",
+        "become_username",
+        "fields",
+        "host",
+        "http_method",
+        "port",
+        "recipients",
+        "required",
+    }
+    | {"sender", "timeout", "use_ssl", "use_tls", "username", "verify_ssl"}
+)
 _QUOTED = 8  # characters of a secret that tell something of it
 _SHORTEST = 4  # characters of a whole one; shorter ones are in any sentence
 
@@ -79,7 +93,14 @@ def refusal(
 
 def _fields(said: Any, body: Mapping[str, Any] | None) -> str:
     """The errors of each field, in one line."""
-    secrets = list(_texts([value for name, value in (body or {}).items() if name in SECRET]))
+    hidden = [
+        value
+        for name, fields in (body or {}).items()
+        if name in SECRET and isinstance(fields, Mapping)
+        for field, value in fields.items()
+        if field not in _OPEN
+    ]
+    secrets = list(_texts(hidden))
     if not isinstance(said, dict):
         told = str(said)[:500]
         return "its words quote a secret, and are left out" if _quotes(told, secrets) else told
@@ -89,10 +110,9 @@ def _fields(said: Any, body: Mapping[str, Any] | None) -> str:
         if _quotes(words, secrets):
             # It repeats the beginning of what is no private key, and all of what is no text.
             of = ", ".join(found) if isinstance(found, dict) else "a value"
-            words = (
-                f"AWX does not take {of}, in words that quote it; it must be a text, and a private key a whole "
-                "one in PEM"
-            )
+            words = f"AWX does not take {of}, in words that quote it; it must be a text"
+            if "ssh_key_data" in (body or {}).get("inputs", {}):
+                words += ", and a private key a whole one in PEM"
         parts.append(words if name in ("detail", "error", "__all__") else f"{name}: {words}")
     return "; ".join(parts)
 

@@ -222,7 +222,7 @@ def test_a_job_that_somebody_cancels_in_awx_is_no_success(stage: Stage, play: Pl
     [
         Delivery(flush=0.2),
         Delivery(held=frozenset({2, 5}), held_for=0.25),
-        Delivery(held=frozenset({7}), held_for=0.25),
+        Delivery(held=frozenset({8}), held_for=0.25),
     ],
     ids=["out of order", "late", "last one late"],
 )

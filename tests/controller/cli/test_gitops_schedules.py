@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select, text
 
 from controller.auth.models import Scope
+from controller.fleet.models import Host
 from controller.schedules.models import Schedule
 from tests.controller.cli.conftest import Command
-from tests.controller.deployments.conftest import sqlite_only
+from tests.controller.deployments.conftest import eventually, postgresql_only, sqlite_only
 from tests.controller.server import Api
 
 NIGHTLY = "DTSTART;TZID=Europe/London:20300701T020000 RRULE:FREQ=DAILY;INTERVAL=1"
@@ -186,3 +189,25 @@ def test_a_schedule_whose_times_are_past_can_stay_and_be_turned_off(api: Api) ->
     [change] = apply(api, **there)["changes"]
     assert [entry["field"] for entry in change["fields"]] == ["enabled"]
     assert "past" in apply(api, 422, other={"rrule": past})["detail"]
+
+
+@postgresql_only
+def test_it_holds_schedules_before_hosts_as_the_report_of_a_run_does(api: Api) -> None:
+    api.send("POST", "hosts", 201, json={"name": "web1"})
+    nightly = {"nightly": {"rrule": NIGHTLY}}
+    apply(api, **nightly)
+    document = {"hostgroups": {"web": {"members": ["web1"]}}, "schedules": nightly}
+    database = api.context.database
+
+    def waits() -> bool:
+        query = "wait_event_type = 'Lock' AND datname = current_database()"
+        with database.read() as session:
+            found = session.scalar(text(f"SELECT count(*) FROM pg_stat_activity WHERE {query}"))
+        return bool(found)
+
+    with ThreadPoolExecutor(1) as pool, database.write() as report:
+        report.execute(select(Schedule.id).with_for_update())
+        applied = pool.submit(api.client.post, "configuration/apply", json=document)
+        eventually(20, waits)
+        report.execute(select(Host.id).with_for_update(nowait=True))
+    assert applied.result().status_code == 200

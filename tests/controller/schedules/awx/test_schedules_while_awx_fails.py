@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -70,11 +71,12 @@ def test_one_that_was_perhaps_made_is_looked_for_before_it_runs_here(kept: Kept)
 def test_one_that_a_slow_awx_may_still_make_does_not_run_here(
     kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _ask_a_slow_awx(kept, monkeypatch)
+    asked = _ask_a_slow_awx(kept, monkeypatch)
     kept.book.change(runs_in="controller")
     row = kept.keep()
     assert row and row.next_at is None and kept.there == []
     assert "did not answer, and may still do it" in awx_state(row)
+    asked.set()
     assert eventually(10, lambda: kept.there), "it has made it after all"
     row = kept.keep()
     assert row and (kept.there, row.next_at) == ([], at("2030-01-01 02:00"))
@@ -98,13 +100,15 @@ def test_one_that_awx_was_perhaps_never_asked_for_runs_here_in_the_end(kept: Kep
 def test_a_refusal_does_not_settle_what_was_not_answered_before(
     kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    faults = _ask_a_slow_awx(kept, monkeypatch)
-    faults.set(slow=0.0, statuses=[503])
+    asked = _ask_a_slow_awx(kept, monkeypatch)
+    faults = kept.stage.stand_in.faults
+    faults.set(statuses=[503])
     assert "HTTP 503" in kept.state()
     faults.set(where="nothing")
     kept.book.change(runs_in="controller")
     row = kept.keep()
     assert row and row.next_at is None
+    asked.set()
     assert eventually(10, lambda: kept.there), "it has made it after all"
     row = kept.keep()
     assert row and (kept.there, row.next_at) == ([], at("2030-01-01 02:00"))
@@ -250,11 +254,12 @@ def test_with_another_awx_it_says_where_it_still_is(kept: Kept) -> None:
     assert kept.there == [], "it might run in both"
 
 
-def _ask_a_slow_awx(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Have `nightly` made by an AWX that does it after nobody waits any more; returns its faults."""
+def _ask_a_slow_awx(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Have AWX asked for `nightly`, which it makes when the event is set: nobody waits for it then."""
     monkeypatch.setattr("controller.awx.transport._ANSWER", 0.5)
     kept.book.add(runs_in="awx")
     faults = kept.stage.stand_in.faults
-    faults.set(where="POST .*/schedules/", slow=1.2)
+    faults.set(where="POST .*/schedules/")
+    faults.held = asked = threading.Event()
     kept.keep()
-    return faults
+    return asked
