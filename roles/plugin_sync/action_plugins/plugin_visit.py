@@ -6,6 +6,7 @@ A task of its own for every host and step costs the control node about 20 ms of 
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -57,6 +58,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
     _supports_diff = True
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        # This process is a copy that ends with the task: to go through what Ansible had made before, again
+        # and again, is a tenth of the control node's CPU for 50 hosts.
+        gc.freeze()
         result: dict[str, Any] = super().run(tmp, task_vars)
         task_vars = task_vars or {}
         steps = self._task.args.get("steps") or []
